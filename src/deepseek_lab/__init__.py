@@ -1,0 +1,1 @@
+"""DeepSeek rebuilt from scratch as an experiment project on PyTorch Lightning and Hydra."""
