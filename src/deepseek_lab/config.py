@@ -62,6 +62,8 @@ def _wanted(annotation: Any) -> str:
 
 def _fits(value: Any, annotation: Any) -> bool:
     """Whether `value` is what `annotation` says; an int passes for a float, a bool for neither."""
+    if annotation is Any:
+        return True
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         return any(_fits(value, a) for a in get_args(annotation))

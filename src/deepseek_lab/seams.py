@@ -5,6 +5,7 @@ of a layer run as one grouped product over a stacked weight. The model calls the
 never says which number format they compute in: `precision.apply` swaps them on a built model.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,8 +19,13 @@ class GroupedMatmul(nn.Module):
     def forward(self, x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
         """(N, D) rows, (E, O, D) weights, (E,) int32 running ends of each expert's rows -> (N, O).
 
-        An expert may have no rows. The gradient that reaches the result must not have stride 0
-        (torch's kernel refuses an expanded gradient), so `contiguous` gives it real memory.
+        An expert may have no rows. Keep a real operation behind the result: torch's backward refuses
+        a gradient of stride 0, such as that of `y.sum()`. Under autocast both operands are cast here,
+        because torch's list of autocast operations does not hold this one.
         """
+        kind = x_ND.device.type
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            x_ND, weight_EOD = x_ND.to(dtype), weight_EOD.to(dtype)
         y_NO: Tensor = F.grouped_mm(x_ND, weight_EOD.transpose(-2, -1), offs=offsets_E)
         return y_NO

@@ -1,0 +1,95 @@
+"""What every attention shares: its config's promises, its inputs besides x, and the SDPA call.
+
+A new attention is one file beside this one and one YAML: a module with `forward(x, context, layer
+cache)` and `cache_shape`, and a Config with `rope_dim_at` and `build`.
+
+Shapes: B batch, T new tokens, S keys, H heads, R rotated channels, K query/key width, V value width.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_lab.model.rope import RopeConfig
+
+
+@dataclass(frozen=True)
+class AttentionContext:
+    """Where the new tokens stand and what they may see: made once a forward, read by every layer.
+
+    rotation_BTR   (B or 1, T, R/2) complex rotations of the new tokens
+    mask_BTS       (B or 1, 1, T, S) bool, True where a query may look; None means plain causal
+                   over the new tokens, or every one of the S keys for a single new token
+    n_keys         S, the slots to read when a cache is given
+    read_cache     False when the new tokens are all there is (training, a first prefill)
+    start, slots_BT, keep_BT   where the cache is written, see `write_tokens`
+    """
+
+    rotation_BTR: Tensor
+    mask_BTS: Tensor | None = None
+    n_keys: int = 0
+    read_cache: bool = False
+    start: int = 0
+    slots_BT: Tensor | None = None
+    keep_BT: Tensor | None = None
+
+    def cut(self, length: int) -> "AttentionContext":
+        """The context of the first `length` tokens (for MTP blocks, whose sequences are shorter)."""
+        mask = None if self.mask_BTS is None else self.mask_BTS[:, :, :length, :length]
+        return AttentionContext(rotation_BTR=self.rotation_BTR[:, :length], mask_BTS=mask)
+
+
+class Attention(nn.Module):
+    """Base of all attentions; `kind` is the word that tables print."""
+
+    def cache_shape(self) -> tuple[int, ...]:
+        """The shape of what the cache keeps for one token of this layer."""
+        raise TypeError(f"{type(self).__name__} does not say what it caches")
+
+    def score_and_value_width(self) -> int:
+        """Σ over heads of (query-key width + value width): the size of its T×S products, for FLOP counts."""
+        raise TypeError(f"{type(self).__name__} does not say its head widths")
+
+
+class AttentionConfig(Protocol):
+    """What a Transformer needs to know of an attention's Config."""
+
+    def rope_dim_at(self, dim: int) -> int:
+        """Rotated channels of a head at model width `dim`."""
+        ...
+
+    def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> Attention:
+        """The module of one layer; width and position arrive here and are never repeated in the config."""
+        ...
+
+
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSV: Tensor, mask_BTS: Tensor | None, scale: float) -> Tensor:
+    """softmax(q·kᵀ·scale + mask)·v through torch's fused kernel -> (B, H, T, V).
+
+    Fewer key heads than query heads are shared by groups. On a CPU the flash kernel wants equal
+    widths, else torch silently takes the slow path that holds all scores: V is padded with zeros
+    to K there and cut again (1.5 to 3 times sooner in training).
+    """
+    width = v_BHSV.shape[-1]
+    pad = q_BHTK.shape[-1] - width if q_BHTK.device.type == "cpu" else 0
+    if pad > 0:
+        v_BHSV = F.pad(v_BHSV, (0, pad))
+    y_BHTV = F.scaled_dot_product_attention(
+        q_BHTK,
+        k_BHSK,
+        v_BHSV,
+        attn_mask=mask_BTS,
+        is_causal=mask_BTS is None and q_BHTK.shape[2] > 1,
+        scale=scale,
+        enable_gqa=k_BHSK.shape[1] != q_BHTK.shape[1],
+    )
+    return y_BHTV[..., :width] if pad > 0 else y_BHTV
+
+
+def causal_mask(positions_BT: Tensor, n_keys: int) -> Tensor:
+    """(B, T) positions -> (B, 1, T, S) bool: slot s is seen from position p when s ≤ p."""
+    slots_S = torch.arange(n_keys, device=positions_BT.device)
+    return (slots_S <= positions_BT[..., None]).unsqueeze(1)

@@ -1,0 +1,142 @@
+"""Multi-head latent attention (MLA): keys and values rebuilt from one small latent a token.
+
+c = RMSNorm(W_kv_a·x) is all that is kept, with one rope key k_pe shared by every head (V2 §2.1.2-3,
+eq. 9-19; V3 §2.1.1). Each head's key is [W_UK·c, k_pe], its value W_UV·c; W_UK and W_UV are the two
+halves of `wkv_b`. Two forms compute the same thing:
+- *expanded*: build all keys and values, then plain attention. For training and prefill, where the
+  T×S products are the cost and the narrow heads (nope + rope) are the cheaper ones.
+- *absorbed*: q'·c with q' = W_UKᵀ·q, and W_UV applied after the sum (V2 App. C, "absorb"). For
+  decoding: the cache is read as it lies, never re-expanded.
+
+Per-head layouts are DeepSeek's: queries [nope, rope], `wkv_a` [latent, rope key], `wkv_b` [key, value].
+The rope key gets no norm; the latent norms keep eps 1e-6 whatever the model's eps (the released code
+never passes one). Left out: the "additional scaling factors at the width bottlenecks" of V2 §3.1.2,
+which no released code contains.
+
+Shapes: B batch, T new tokens, S keys, D width, H heads, N nope width, R rope width, K = N + R,
+V value width, C kv_lora_rank.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.model.attention.interface import Attention, AttentionContext, attend
+from deepseek_lab.model.cache import write_tokens
+from deepseek_lab.model.norm import RMSNorm
+from deepseek_lab.model.rope import Layout, RopeConfig, rotate
+
+LATENT_NORM_EPS = 1e-6
+
+
+class LatentAttention(Attention):
+    """MLA; expanded unless a cache is read with one new token a row, then absorbed."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CheckedConfig):
+        """`q_lora_rank` None projects queries straight from the width (V2-Lite)."""
+
+        n_heads: int
+        q_lora_rank: int | None
+        kv_lora_rank: int
+        qk_nope_head_dim: int
+        qk_rope_head_dim: int
+        v_head_dim: int
+        rope_layout: Layout = "interleaved"
+
+        def check(self) -> None:
+            self.require_positive("n_heads", "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
+            self.require_positive("qk_rope_head_dim")
+            if self.qk_rope_head_dim % 2:
+                raise ConfigError(
+                    f"must be even, RoPE turns pairs of channels; not {self.qk_rope_head_dim}", "qk_rope_head_dim"
+                )
+
+        def rope_dim_at(self, dim: int) -> int:
+            return self.qk_rope_head_dim
+
+        def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> "LatentAttention":
+            return LatentAttention(self, dim, rope)
+
+    def __init__(self, config: Config, dim: int, rope: RopeConfig) -> None:
+        super().__init__()
+        self.config = config
+        qk_head_dim = config.qk_nope_head_dim + config.qk_rope_head_dim
+        self.scale = qk_head_dim**-0.5 * rope.softmax_factor
+        if config.q_lora_rank is None:
+            self.wq = nn.Linear(dim, config.n_heads * qk_head_dim, bias=False)
+        else:
+            self.wq_a = nn.Linear(dim, config.q_lora_rank, bias=False)
+            self.q_norm = RMSNorm(config.q_lora_rank, LATENT_NORM_EPS)
+            self.wq_b = nn.Linear(config.q_lora_rank, config.n_heads * qk_head_dim, bias=False)
+        self.wkv_a = nn.Linear(dim, config.kv_lora_rank + config.qk_rope_head_dim, bias=False)
+        self.kv_norm = RMSNorm(config.kv_lora_rank, LATENT_NORM_EPS)
+        kv_head_dim = config.qk_nope_head_dim + config.v_head_dim
+        self.wkv_b = nn.Linear(config.kv_lora_rank, config.n_heads * kv_head_dim, bias=False)
+        self.wo = nn.Linear(config.n_heads * config.v_head_dim, dim, bias=False)
+
+    def cache_shape(self) -> tuple[int, ...]:
+        return (self.config.kv_lora_rank + self.config.qk_rope_head_dim,)
+
+    def score_and_value_width(self) -> int:
+        c = self.config
+        return c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim)
+
+    def forward(self, x_BTD: Tensor, context: AttentionContext, cache_BL: Tensor | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D); writes the latent and rope key into `cache_BL` when one is given."""
+        q_nope_BTHN, q_pe_BTHR = self._queries(x_BTD, context)
+        latent_BTC, k_pe_BTR = self._latents(x_BTD, context)
+        if cache_BL is not None:
+            new_BT = torch.cat((latent_BTC, k_pe_BTR), dim=-1)
+            write_tokens(cache_BL, new_BT, context.slots_BT, context.keep_BT, context.start)
+            if context.read_cache:
+                stored_BSX = cache_BL[:, : context.n_keys].to(x_BTD.dtype)
+                if x_BTD.shape[1] == 1:
+                    return self._absorbed(q_nope_BTHN, q_pe_BTHR, stored_BSX, context.mask_BTS)
+                latent_BTC, k_pe_BTR = stored_BSX.split((self.config.kv_lora_rank, self.config.qk_rope_head_dim), -1)
+        return self._expanded(q_nope_BTHN, q_pe_BTHR, latent_BTC, k_pe_BTR, context.mask_BTS)
+
+    def _queries(self, x_BTD: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
+        c = self.config
+        q = self.wq(x_BTD) if c.q_lora_rank is None else self.wq_b(self.q_norm(self.wq_a(x_BTD)))
+        q_nope, q_pe = q.unflatten(-1, (c.n_heads, -1)).split((c.qk_nope_head_dim, c.qk_rope_head_dim), -1)
+        return q_nope, rotate(q_pe, context.rotation_BTR, c.rope_layout)
+
+    def _latents(self, x_BTD: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
+        c = self.config
+        latent, k_pe = self.wkv_a(x_BTD).split((c.kv_lora_rank, c.qk_rope_head_dim), -1)
+        k_pe = rotate(k_pe.unsqueeze(2), context.rotation_BTR, c.rope_layout).squeeze(2)
+        return self.kv_norm(latent), k_pe
+
+    def _expanded(
+        self, q_nope: Tensor, q_pe: Tensor, latent_BSC: Tensor, k_pe_BSR: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        c = self.config
+        kv_BSHX = self.wkv_b(latent_BSC).unflatten(-1, (c.n_heads, -1))
+        k_nope, v_BSHV = kv_BSHX.split((c.qk_nope_head_dim, c.v_head_dim), -1)
+        k_pe = k_pe_BSR.unsqueeze(2).expand(-1, -1, c.n_heads, -1).to(k_nope.dtype)
+        q_BTHK = torch.cat((q_nope, q_pe), dim=-1)
+        k_BSHK = torch.cat((k_nope, k_pe), dim=-1)
+        y_BHTV = attend(*(t.transpose(1, 2) for t in (q_BTHK, k_BSHK, v_BSHV)), mask, self.scale)
+        out: Tensor = self.wo(y_BHTV.transpose(1, 2).flatten(2))
+        return out
+
+    def _absorbed(self, q_nope: Tensor, q_pe: Tensor, stored_BSX: Tensor, mask: Tensor | None) -> Tensor:
+        c = self.config
+        weight_HXC = self.wkv_b.weight.to(q_nope.dtype).view(c.n_heads, -1, c.kv_lora_rank)
+        up_key_HNC, up_value_HVC = weight_HXC.split((c.qk_nope_head_dim, c.v_head_dim), 1)
+        q_BTHC = torch.einsum("bthn,hnc->bthc", q_nope, up_key_HNC)
+        q_BTHX = torch.cat((q_BTHC, q_pe), dim=-1)
+        batch, time = q_BTHX.shape[:2]
+        scores = torch.bmm(q_BTHX.flatten(1, 2), stored_BSX.transpose(1, 2)) * self.scale
+        scores_BTHS = scores.view(batch, time, c.n_heads, -1)
+        if mask is not None:
+            scores_BTHS = scores_BTHS.masked_fill(~mask.transpose(1, 2), float("-inf"))
+        p_BXS = F.softmax(scores_BTHS.float(), dim=-1).to(q_BTHX.dtype).flatten(1, 2)
+        mixed_BTHC = torch.bmm(p_BXS, stored_BSX[..., : c.kv_lora_rank]).view(batch, time, c.n_heads, -1)
+        y_BTHV = torch.einsum("bthc,hvc->bthv", mixed_BTHC, up_value_HVC)
+        out: Tensor = self.wo(y_BTHV.flatten(2))
+        return out

@@ -1,0 +1,75 @@
+"""The dense feed-forward network: SwiGLU (Shazeer 2020, eq. 6), as in every DeepSeek model.
+
+y = W_down·(silu(W_gate·x) ⊙ W_up·x). Gate and up are one matrix, gate rows first, so that the layer
+is two matrix products instead of three.
+
+Shapes: N rows (any leading dimensions), D width, I intermediate width.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_lab.config import CheckedConfig
+
+
+class _SwiGLU(torch.autograd.Function):
+    """silu(gate)·up that keeps only its input: autograd's own would also keep silu(gate)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up_NX: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up_NX)
+        gate_NI, up_NI = gate_up_NX.chunk(2, dim=-1)
+        return F.silu(gate_NI).mul_(up_NI)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad_NI,) = grads
+        (gate_up_NX,) = ctx.saved_tensors
+        gate_NI, up_NI = gate_up_NX.chunk(2, dim=-1)
+        grad_NX = torch.empty_like(gate_up_NX)
+        to_gate_NI, to_up_NI = grad_NX.chunk(2, dim=-1)
+        torch.mul(grad_NI, F.silu(gate_NI), out=to_up_NI)
+        to_gate_NI.copy_(torch.ops.aten.silu_backward(grad_NI * up_NI, gate_NI))
+        return grad_NX
+
+
+def swiglu(gate_up_NX: Tensor) -> Tensor:
+    """(…, 2I) with the gate first -> (…, I): silu(gate) ⊙ up; the backward recomputes silu."""
+    out: Tensor = _SwiGLU.apply(gate_up_NX)  # type: ignore[no-untyped-call]
+    return out
+
+
+class FeedForwardConfig(Protocol):
+    """What a Transformer needs to know of an FFN's Config."""
+
+    def build(self, dim: int, *, layer_index: int) -> nn.Module:
+        """The module of one layer: x -> y, or x -> (y, RoutingStatistics) for a mixture."""
+        ...
+
+
+class DenseFeedForward(nn.Module):
+    """SwiGLU of one width in every layer."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CheckedConfig):
+        intermediate_size: int
+
+        def check(self) -> None:
+            self.require_positive("intermediate_size")
+
+        def build(self, dim: int, *, layer_index: int) -> "DenseFeedForward":
+            return DenseFeedForward(dim, self.intermediate_size)
+
+    def __init__(self, dim: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(dim, 2 * intermediate_size, bias=False)
+        self.down = nn.Linear(intermediate_size, dim, bias=False)
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """(…, D) -> (…, D)."""
+        out: Tensor = self.down(swiglu(self.gate_up(x_ND)))
+        return out

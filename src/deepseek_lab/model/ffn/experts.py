@@ -1,0 +1,37 @@
+"""The routed experts: every expert's SwiGLU over its own tokens, as two grouped products.
+
+Tokens are sorted by expert, all experts run in one `grouped_mm` each way, and the results return
+to their tokens weighted. No loop over experts: the cost does not grow with their number until the
+weights themselves are the traffic.
+
+Shapes: N tokens, K experts a token, M = N·K sorted rows, D width, E experts, I expert width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_lab.model.ffn.dense import swiglu
+from deepseek_lab.seams import GroupedMatmul
+
+
+class Experts(nn.Module):
+    """E SwiGLU networks in two stacked parameters, gate rows first in `gate_up_EXD`."""
+
+    def __init__(self, dim: int, n_experts: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.n_experts = n_experts
+        self.gate_up_EXD = nn.Parameter(torch.empty(n_experts, 2 * intermediate_size, dim))
+        self.down_EDI = nn.Parameter(torch.empty(n_experts, dim, intermediate_size))
+        self.gate_up_matmul = GroupedMatmul()
+        self.down_matmul = GroupedMatmul()
+
+    def forward(self, x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, load_E: Tensor) -> Tensor:
+        """Σ_k weight_k · expert_k(x) for each token -> (N, D); `load_E` counts each expert's rows."""
+        order_M = chosen_NK.flatten().argsort(stable=True)
+        token_M = order_M // chosen_NK.shape[1]
+        ends_E = load_E.cumsum(0).to(torch.int32)
+        hidden_MI = swiglu(self.gate_up_matmul(x_ND.index_select(0, token_M), self.gate_up_EXD, ends_E))
+        # W(w·h) = w·(Wh): weighting the narrow hidden rows touches less memory than the wide results.
+        hidden_MI = hidden_MI * weight_NK.flatten()[order_M].to(hidden_MI.dtype)[:, None]
+        y_MD = self.down_matmul(hidden_MI, self.down_EDI, ends_E)
+        return torch.zeros(x_ND.shape, dtype=y_MD.dtype, device=x_ND.device).index_add(0, token_M, y_MD)

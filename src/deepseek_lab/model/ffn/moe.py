@@ -1,0 +1,74 @@
+"""DeepSeekMoE: many small routed experts, a few shared ones that see every token, first layers dense.
+
+y = Σ_shared FFN(x) + Σ_chosen w_i·FFN_i(x)   (DeepSeekMoE eq. 9; V2 eq. 20; V3 eq. 12). The residual is
+added by the block. The shared experts are one SwiGLU of width n_shared · moe_intermediate_size, as in
+every released model, and enter with weight 1.
+
+Balance is not this module's affair: it returns statistics, and the stage applies losses and the bias.
+
+Shapes: B batch, T time, N = B·T tokens, D width, E routed experts, K experts a token.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_lab.config import CheckedConfig
+from deepseek_lab.model.ffn.dense import DenseFeedForward
+from deepseek_lab.model.ffn.experts import Experts
+from deepseek_lab.model.ffn.router import Router, RouterConfig, SigmoidRouter, SoftmaxRouter
+from deepseek_lab.model.output import RoutingStatistics
+
+
+class MixtureOfExperts(nn.Module):
+    """One mixture layer: `forward` gives the result and what the router did."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(RouterConfig):
+        """`router` is `sigmoid` (V3) or `softmax` (DeepSeekMoE, V2); the first layers are dense."""
+
+        router: Literal["sigmoid", "softmax"] = "sigmoid"
+        moe_intermediate_size: int
+        n_shared_experts: int
+        n_dense_layers: int
+        intermediate_size: int
+
+        def check(self) -> None:
+            super().check()
+            self.require_positive("moe_intermediate_size", "intermediate_size")
+            self.require_not_negative("n_shared_experts", "n_dense_layers")
+
+        def build(self, dim: int, *, layer_index: int) -> nn.Module:
+            if layer_index < self.n_dense_layers:
+                return DenseFeedForward(dim, self.intermediate_size)
+            return MixtureOfExperts(self, dim, layer_index)
+
+    def __init__(self, config: Config, dim: int, layer_index: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layer_index = layer_index
+        router = SigmoidRouter if config.router == "sigmoid" else SoftmaxRouter
+        self.router: Router = router(config, dim)
+        self.experts = Experts(dim, config.n_routed_experts, config.moe_intermediate_size)
+        shared_size = config.n_shared_experts * config.moe_intermediate_size
+        self.shared = DenseFeedForward(dim, shared_size) if shared_size else None
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, RoutingStatistics]:
+        """(B, T, D) -> (B, T, D) and the routing of these tokens."""
+        x_ND = x_BTD.flatten(0, 1)
+        affinity_NE, weight_NK, chosen_NK = self.router(x_ND)
+        load_E = torch.zeros(self.config.n_routed_experts, dtype=torch.int64, device=x_ND.device)
+        load_E.scatter_add_(0, chosen_NK.flatten(), torch.ones_like(chosen_NK.flatten()))
+        y_ND = self.experts(x_ND, weight_NK, chosen_NK, load_E)
+        if self.shared is not None:
+            y_ND = y_ND + self.shared(x_ND)
+        batch, time = x_BTD.shape[:2]
+        statistics = RoutingStatistics(
+            layer=self.layer_index,
+            affinity_BTE=affinity_NE.unflatten(0, (batch, time)),
+            chosen_BTK=chosen_NK.unflatten(0, (batch, time)),
+            load_E=load_E.float(),
+        )
+        return y_ND.unflatten(0, (batch, time)), statistics

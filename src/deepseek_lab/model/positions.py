@@ -1,0 +1,58 @@
+"""Positions and masks of one forward, with and without a cache.
+
+Rows may differ: padding on either side is marked invalid, a token's position counts the valid tokens
+before it in its row, and a cached row stores them without gaps, so slot and position are the same
+number. Where every row is alike no mask is built, and the fused causal kernel runs.
+
+Shapes: B batch, T new tokens, S keys.
+"""
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.model.attention.interface import AttentionContext, causal_mask
+from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.rope import RopeConfig, rotation_table
+
+
+def fresh_context(
+    rope: RopeConfig, rope_dim: int, input_ids_BT: Tensor, document_BT: Tensor | None, valid_BT: Tensor | None
+) -> AttentionContext:
+    """Context of whole sequences (training, scoring): causal, within documents and over valid tokens."""
+    time = input_ids_BT.shape[1]
+    index_1T = torch.arange(time, device=input_ids_BT.device)[None]
+    if document_BT is None and valid_BT is None:
+        return AttentionContext(rotation_table(rope, rope_dim, index_1T))
+    mask = causal_mask(index_1T, time)
+    positions_BT = index_1T
+    if document_BT is not None:
+        mask = mask & (document_BT[:, None, :, None] == document_BT[:, None, None, :])
+    if valid_BT is not None:
+        positions_BT = (valid_BT.cumsum(1) - 1).clamp_min(0)
+        # A padded query keeps itself: a row of nothing but −inf would become NaN.
+        itself = torch.eye(time, dtype=torch.bool, device=input_ids_BT.device)
+        mask = mask & (valid_BT[:, None, None, :] | itself)
+    return AttentionContext(rotation_table(rope, rope_dim, positions_BT), mask)
+
+
+def cached_context(
+    rope: RopeConfig, rope_dim: int, input_ids_BT: Tensor, valid_BT: Tensor | None, cache: Cache
+) -> AttentionContext:
+    """Context of new tokens behind what the cache holds; advances the cache's lengths."""
+    batch, time = input_ids_BT.shape
+    counts = [time] * batch if valid_BT is None else [int(n) for n in valid_BT.sum(1).tolist()]
+    cache.require_room(counts)
+    before, was_empty, was_uniform = list(cache.lengths), cache.is_empty, cache.is_uniform
+    cache.lengths = [length + count for length, count in zip(before, counts, strict=True)]
+    n_keys = max(cache.lengths)
+    if valid_BT is None and was_uniform:
+        positions_1T = torch.arange(before[0], before[0] + time, device=input_ids_BT.device)[None]
+        mask = None if was_empty or time == 1 else causal_mask(positions_1T, n_keys)
+        rotation = rotation_table(rope, rope_dim, positions_1T)
+        return AttentionContext(rotation, mask, n_keys, read_cache=not was_empty, start=before[0])
+    device = input_ids_BT.device
+    ahead_BT = torch.arange(1, time + 1, device=device)[None] if valid_BT is None else valid_BT.cumsum(1)
+    positions_BT = (torch.tensor(before, device=device)[:, None] + ahead_BT - 1).clamp_min(0)
+    rotation = rotation_table(rope, rope_dim, positions_BT)
+    mask = causal_mask(positions_BT, n_keys)
+    return AttentionContext(rotation, mask, n_keys, True, slots_BT=positions_BT, keep_BT=valid_BT)

@@ -1,0 +1,133 @@
+"""Rotary position embedding: default, linear, llama3 and YaRN frequencies; two memory layouts.
+
+A pair of channels (a, b) at position p turns by the angle p·f_i (Su et al. 2021, eq. 15). Scalings
+change the frequencies f_i only: `linear` divides them by `factor`; `llama3` divides the slow ones
+and leaves the fast ones; `yarn` (Peng et al. 2023, §3.2) ramps between the two by how often a
+frequency turns within the original context. DeepSeek adds a temperature to YaRN: the softmax
+scale grows by mscale², mscale = 0.1·m·ln(factor) + 1 (V2 §3.1.4, V3 §4.3 for m = 1).
+
+Layouts: `interleaved` pairs channels (0,1), (2,3), … (DeepSeek's MLA); `half_split` pairs (i, i + R/2)
+(Llama, so DeepSeek LLM, Coder, Math and the distilled models).
+
+Left out: switching the scaling on only beyond the original length, as DeepSeek's inference file
+does; like transformers, a chosen scaling holds at every length.
+
+Shapes: B batch, T time, H heads, R rotated channels of a head.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.config import CheckedConfig, ConfigError
+
+Layout = Literal["interleaved", "half_split"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RopeConfig(CheckedConfig):
+    """What turns a position into angles; the names are those of the published configs.
+
+    `mscale` and `mscale_all_dim` are read under `yarn` only. With `mscale_all_dim` the softmax
+    carries the temperature (and cos/sin the ratio of the two); without it cos/sin carry all of it.
+    """
+
+    type: Literal["default", "linear", "llama3", "yarn"] = "default"
+    theta: float = 10000.0
+    factor: float = 1.0
+    original_max_seq_len: int = 4096
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+
+    def check(self) -> None:
+        if self.theta <= 1:
+            raise ConfigError(f"must be above 1, not {self.theta}", "theta")
+        if self.factor < 1:
+            raise ConfigError(f"must be at least 1, not {self.factor}", "factor")
+        self.require_positive("original_max_seq_len")
+
+    @property
+    def softmax_factor(self) -> float:
+        """What the softmax scale is multiplied by: mscale_all_dim's temperature, squared."""
+        if self.type != "yarn" or not self.mscale_all_dim:
+            return 1.0
+        return _temperature(self.factor, self.mscale_all_dim) ** 2
+
+    @property
+    def rotation_factor(self) -> float:
+        """What cos and sin are multiplied by."""
+        if self.type != "yarn":
+            return 1.0
+        if self.mscale and self.mscale_all_dim:
+            return _temperature(self.factor, self.mscale) / _temperature(self.factor, self.mscale_all_dim)
+        return _temperature(self.factor, 1.0)
+
+
+def _temperature(factor: float, mscale: float) -> float:
+    return 0.1 * mscale * math.log(factor) + 1.0
+
+
+def _yarn_ramp_R(config: RopeConfig, rope_dim: int) -> Tensor:
+    """(R/2,) share of the interpolated frequency: 0 for fast turners, 1 for slow ones."""
+
+    def channel(turns: float) -> float:
+        span = math.log(config.original_max_seq_len / (turns * 2 * math.pi))
+        return rope_dim * span / (2 * math.log(config.theta))
+
+    low = max(math.floor(channel(config.beta_fast)), 0)
+    high = min(math.ceil(channel(config.beta_slow)), rope_dim - 1)
+    width = max(high - low, 0.001)  # a ramp of no width would divide by zero
+    return ((torch.arange(rope_dim // 2, dtype=torch.float32) - low) / width).clamp(0, 1)
+
+
+def _llama3_share_R(config: RopeConfig, inverse_R: Tensor) -> Tensor:
+    """(R/2,) share of the interpolated frequency under llama3's rule (by wavelength)."""
+    turns_R = config.original_max_seq_len * inverse_R / (2 * math.pi)
+    smooth_R = (turns_R - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor)
+    return 1 - smooth_R.clamp(0, 1)
+
+
+def frequencies(config: RopeConfig, rope_dim: int) -> Tensor:
+    """(R/2,) fp32 radians a position for each pair of channels."""
+    exponent_R = torch.arange(0, rope_dim, 2, dtype=torch.float32) / rope_dim
+    inverse_R = 1.0 / (config.theta**exponent_R)
+    if config.type == "default":
+        return inverse_R
+    if config.type == "linear":
+        return inverse_R / config.factor
+    share_R = _yarn_ramp_R(config, rope_dim) if config.type == "yarn" else _llama3_share_R(config, inverse_R)
+    return inverse_R / config.factor * share_R + inverse_R * (1 - share_R)
+
+
+@lru_cache(maxsize=64)
+def _frequencies_on(config: RopeConfig, rope_dim: int, device: torch.device) -> Tensor:
+    # A constant of the config, so it is no buffer: a model built on meta has nothing to restore.
+    with torch.device("cpu"), torch.inference_mode(False):
+        return frequencies(config, rope_dim).to(device)
+
+
+def rotation_table(config: RopeConfig, rope_dim: int, positions_BT: Tensor) -> Tensor:
+    """(B, T) positions -> (B, T, R/2) complex64 rotations, rotation_factor · e^{i·p·f}."""
+    if positions_BT.is_meta:
+        return positions_BT.new_empty((*positions_BT.shape, rope_dim // 2), dtype=torch.complex64)
+    angle_BTR = positions_BT[..., None].float() * _frequencies_on(config, rope_dim, positions_BT.device)
+    return torch.polar(torch.full_like(angle_BTR, config.rotation_factor), angle_BTR)
+
+
+def rotate(x_BTHR: Tensor, rotation_BTR: Tensor, layout: Layout) -> Tensor:
+    """Turns (B, T, H, R) queries or keys by (B or 1, T, R/2) rotations; keeps layout and dtype."""
+    turn_BT1R = rotation_BTR.unsqueeze(2)
+    if layout == "interleaved":
+        pairs = torch.view_as_complex(x_BTHR.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * turn_BT1R).flatten(-2).to(x_BTHR.dtype)
+    cos, sin = turn_BT1R.real.to(x_BTHR.dtype), turn_BT1R.imag.to(x_BTHR.dtype)
+    a, b = x_BTHR.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)

@@ -1,0 +1,132 @@
+"""The network: embedding, pre-norm blocks, final norm, head, and MTP modules behind it.
+
+One class for every DeepSeek of the series: the parts are configs (`attention`, `ffn`, `mtp`) that build
+their own modules, so nothing here knows which variant runs. The Transformer owns positions and
+masks; layers receive them in an AttentionContext.
+
+Left out: losses, precision, activation checkpointing and parallelism, which are applied from outside.
+
+Shapes: B batch, T new tokens, S keys, D width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_lab.config import CheckedConfig
+from deepseek_lab.model.attention.interface import AttentionContext
+from deepseek_lab.model.block import Block
+from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.ffn.moe import MixtureOfExperts
+from deepseek_lab.model.initialise import initialise
+from deepseek_lab.model.mtp import MultiTokenPrediction
+from deepseek_lab.model.norm import RMSNorm
+from deepseek_lab.model.output import ModelOutput, RoutingStatistics
+from deepseek_lab.model.positions import cached_context, fresh_context
+from deepseek_lab.model.rope import RopeConfig
+
+
+class Transformer(nn.Module):
+    """A DeepSeek language model; `Transformer.Config(...).build()` makes one with fresh weights."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CheckedConfig):
+        """`attention` and `ffn` are Configs with a `build` (see AttentionConfig, FeedForwardConfig)."""
+
+        dim: int
+        n_layers: int
+        vocab_size: int
+        max_seq_len: int = 4096
+        norm_eps: float = 1e-6
+        init_std: float = 0.006
+        tie_embeddings: bool = False
+        rope: RopeConfig
+        attention: Any
+        ffn: Any
+        mtp: MultiTokenPrediction.Config
+
+        def check(self) -> None:
+            self.require_positive("dim", "n_layers", "vocab_size", "max_seq_len")
+
+        def build(self) -> "Transformer":
+            """A model on torch's default device (`meta` included), weights drawn from its generator."""
+            return Transformer(self)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.rope_dim: int = config.attention.rope_dim_at(config.dim)
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.blocks = nn.ModuleList(self._block(i) for i in range(config.n_layers))
+        self.final_norm = RMSNorm(config.dim, config.norm_eps)
+        self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        self.mtp = nn.ModuleList(
+            MultiTokenPrediction(config.mtp, config.dim, config.norm_eps, self._block(config.n_layers + k))
+            for k in range(config.mtp.depth)
+        )
+        initialise(self, config.init_std)
+
+    def _block(self, layer_index: int) -> Block:
+        c = self.config
+        return Block(c.dim, layer_index, c.attention, c.ffn, c.rope, c.norm_eps)
+
+    @property
+    def head_weight_VD(self) -> Tensor:
+        """The head's matrix (the embedding's when tied)."""
+        return self.head.weight
+
+    def routers(self) -> list[nn.Module]:
+        """The routers of all mixture layers, in the order of `ModelOutput.routing` (MTP blocks last)."""
+        return [m.router for m in self.modules() if isinstance(m, MixtureOfExperts)]
+
+    def new_cache(self, batch: int, max_len: int) -> Cache:
+        """An empty cache for `batch` rows of up to `max_len` tokens, in the weights' dtype and device."""
+        shapes = [block.attention.cache_shape() for block in self.blocks]  # type: ignore[union-attr,operator]
+        weight = self.embedding.weight
+        return Cache(shapes, batch, max_len, weight.dtype, weight.device)
+
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        document_BT: Tensor | None = None,
+        valid_BT: Tensor | None = None,
+        cache: Cache | None = None,
+        mtp: bool = False,
+    ) -> ModelOutput:
+        """(B, T) token ids -> ModelOutput.
+
+        document_BT: (B, T) ints; when given, a token sees only tokens of its own document.
+        valid_BT: (B, T) bool; False marks padding on either side, which is never seen or cached.
+        cache: continues from what it holds and grows by the valid tokens.
+        mtp: also run the MTP modules (training; not with a cache).
+        """
+        if cache is None:
+            context = fresh_context(self.config.rope, self.rope_dim, input_ids_BT, document_BT, valid_BT)
+        else:
+            context = cached_context(self.config.rope, self.rope_dim, input_ids_BT, valid_BT, cache)
+        embedding_BTD = self.embedding(input_ids_BT)
+        x_BTD, routing = embedding_BTD, []
+        for i, block in enumerate(self.blocks):
+            x_BTD, statistics = block(x_BTD, context, None if cache is None else cache.layers[i])
+            routing += [] if statistics is None else [statistics]
+        hidden_BTD = self.final_norm(x_BTD)
+        states: list[Tensor] = []
+        if mtp and len(self.mtp):
+            first = hidden_BTD if self.config.mtp.hidden == "final_norm" else x_BTD
+            states = self._predict_further(first, embedding_BTD, context, routing)
+        return ModelOutput(hidden_BTD, self.head_weight_VD, states, routing)
+
+    def _predict_further(
+        self, hidden_BTD: Tensor, embedding_BTD: Tensor, context: AttentionContext, routing: list[RoutingStatistics]
+    ) -> list[Tensor]:
+        states = []
+        for depth, module in enumerate(self.mtp, start=1):
+            length = embedding_BTD.shape[1] - depth
+            hidden_BTD, statistics = module(hidden_BTD[:, :length], embedding_BTD[:, depth:], context.cut(length))
+            states.append(hidden_BTD)
+            routing += [] if statistics is None else [statistics]
+        return states
