@@ -1,0 +1,203 @@
+"""`run_command`: what a script in scripts/ calls, and the only place where the program ends.
+
+The order is: read the command line, find the run to resume, compose every job, check every job,
+claim a folder, and only then let Hydra run the function. Hydra's launcher gets a function that
+never raises, so one failing job of a sweep does not stop the others.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from deepseek_lab.command_line.composition import Composer, one_line, shell_key
+from deepseek_lab.command_line.errors import describe
+from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
+from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers
+from deepseek_lab.command_line.resume import quoted, resumed_overrides
+from deepseek_lab.command_line.unread import unread_sheet_keys
+from deepseek_lab.config import ConfigError, nearest
+
+INTERRUPTED = 130
+
+
+def read_arguments(argv: list[str]) -> Namespace:
+    """Hydra's flags and the overrides, which may stand in any order. Raises ConfigError for an unknown flag."""
+    parser = get_args_parser()
+    args, rest = parser.parse_known_args(argv)
+    for argument in rest:
+        if argument.startswith("-"):
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            raise ConfigError(f"is no option{nearest(argument, flags)}", argument)
+    args.overrides = [*args.overrides, *rest]
+    return args
+
+
+def run_flags(args: Namespace) -> list[str]:
+    """The flags of a command that runs something, as they are typed."""
+    valued = {"--config-path": args.config_path, "--config-name": args.config_name, "--config-dir": args.config_dir}
+    flags = [word for flag, value in valued.items() if value is not None for word in (flag, value)]
+    return [*flags, "--multirun"] if args.multirun else flags
+
+
+@dataclass
+class Outcome:
+    """What became of the jobs: a line for each that failed, and the exit code of a single one."""
+
+    n_jobs: int
+    failures: list[str] = field(default_factory=list)
+    code: int = 0
+
+    def record(self, error: Exception, name: str) -> None:
+        """Says at once what went wrong; a fault of the program with its traceback."""
+        described = describe(error)
+        if described is None:
+            traceback.print_exception(error)
+        line, self.code = described or (one_line(f"{type(error).__name__}: {error}"), 1)
+        say(f"{name}: {line}" if self.n_jobs > 1 else line)
+        self.failures.append(name)
+
+    def close(self) -> int:
+        """The exit code, after one line that names the failed jobs of a sweep."""
+        if self.n_jobs == 1 or not self.failures:
+            return self.code
+        say(f"{len(self.failures)} of {self.n_jobs} jobs failed: {', '.join(self.failures)}")
+        return 1
+
+
+def say(line: str, kind: str = "error") -> None:
+    """One line on stderr."""
+    print(f"{kind}: {line}", file=sys.stderr, flush=True)
+
+
+def guarded(function_path: str, outcome: Outcome) -> Callable[[DictConfig], Any]:
+    """The function as a job that never raises an Exception, imported when the first job starts."""
+
+    def job(config: DictConfig) -> Any:
+        name = Path(HydraConfig.get().runtime.output_dir).name
+        if outcome.n_jobs > 1:
+            print(f"job {HydraConfig.get().job.num + 1} of {outcome.n_jobs}: {name}", flush=True)
+        try:
+            return imported(function_path)(config)
+        except Exception as error:
+            outcome.record(error, name)
+            return None
+
+    return job
+
+
+@contextlib.contextmanager
+def command_line_of(arguments: list[str]) -> Iterator[None]:
+    """`sys.argv` as if `arguments` had been typed: Hydra reads it, and so do the ranks that Lightning starts."""
+    typed = sys.argv
+    sys.argv = [typed[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = typed
+
+
+def claimed_folder(job: Job, sweep: bool) -> list[str]:
+    """The override that gives a run, or a sweep without a name, a folder of its own; made now.
+
+    A config without `hydra.output_subdir` stores nothing and gets no folder. A named sweep takes
+    the folder it has, so that the same command goes on with it.
+    """
+    node = "sweep" if sweep else "run"
+    named = sweep and OmegaConf.select(job.config, "sweep") is not None
+    typed = any(str(line).startswith(f"hydra.{node}.dir=") for line in job.config.hydra.overrides.hydra)
+    if job.config.hydra.output_subdir is None or named or typed:
+        return []
+    folder = claim_folder(Path(str(job.config.hydra[node].dir)).absolute())
+    return [f"hydra.{node}.dir={quoted(folder)}"]
+
+
+def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads_path: str | None) -> None:
+    """One line for each typed key of the shape sheet that no job's network reads."""
+    typed = [shell_key(override) for override in composer.parse(overrides)]
+    if not any(key.startswith("model.") for key in typed):
+        return
+    reads = imported(reads_path) if reads_path else ()
+    for key in unread_sheet_keys(typed, [job.config for job in jobs], reads):
+        say(f"{key} changes nothing here: none of the chosen parts reads it", "warning")
+
+
+def planned(
+    args: Namespace, config_name: str, config_dir: Path, check_path: str | None, reads: str | None
+) -> list[Job]:
+    """All jobs of the command line, checked; `args.overrides` is rewritten to what Hydra shall run."""
+    folder = Path(args.config_path).resolve() if args.config_path else config_dir
+    with Composer(folder, args.config_name or config_name, args.config_dir) as composer:
+        if args.cfg or args.help:
+            composer.compose(args.overrides)
+            return []
+        resumed = resumed_overrides(composer, args.overrides)
+        if resumed is not None:
+            args.overrides, args.multirun = resumed, False
+        sweep = is_sweep(composer, args.overrides, args.multirun)
+        jobs = expand(composer, args.overrides, sweep)
+        check_jobs(jobs, check_path)
+        warn_unread(composer, args.overrides, jobs, reads)
+        args.overrides = [*args.overrides, *claimed_folder(jobs[0], sweep)]
+        return jobs
+
+
+def _run(config_name: str, function_path: str, check: str | None, reads: str | None, config_dir: Path) -> int:
+    args = read_arguments(sys.argv[1:])
+    jobs: list[Job] = []
+    arguments = sys.argv[1:]
+    if not (args.info or args.shell_completion or args.hydra_help):
+        jobs = planned(args, config_name, config_dir, check, reads)
+    if jobs:
+        arguments = [*run_flags(args), *args.overrides]
+    outcome = Outcome(n_jobs=max(len(jobs), 1))
+    with command_line_of(arguments):
+        decorate = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")
+        decorate(guarded(function_path, outcome))()
+    return outcome.close()
+
+
+def run_command(
+    config_name: str,
+    function_path: str,
+    check: str | None = None,
+    sheet_reads: str | None = None,
+    config_dir: Path = PROJECT_ROOT / "conf",
+) -> int:
+    """Runs one script from its command line and returns its exit code.
+
+    config_name: the file in conf/, without `.yaml`
+    function_path: `package.module:name` of a function of one DictConfig; imported when a job starts
+    check: the same for a function that raises ConfigError for a config that cannot run; called for
+        every job before the first starts
+    sheet_reads: the same for a collection of the shape sheet's keys that the network reads itself,
+        whatever leaves are chosen
+    Errors that a person can cause are one line on stderr; others keep their traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register_resolvers()
+    try:
+        return _run(config_name, function_path, check, sheet_reads, config_dir)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into sys.exit(1) once its callbacks have saved.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return INTERRUPTED
+        raise
+    except Exception as error:
+        described = describe(error)
+        if described is None:
+            raise
+        say(described[0])
+        return described[1]

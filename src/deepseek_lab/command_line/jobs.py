@@ -1,0 +1,128 @@
+"""The jobs of one command line, composed and checked before the first of them starts.
+
+A sweep comes from `-m` or from an `ablation/*.yaml` (`hydra.mode: MULTIRUN` and
+`hydra.sweeper.params`); a value typed for one of the file's axes replaces that axis. Only Hydra's
+basic sweeper is expanded: another sweeper chooses its jobs as it goes, so nothing can be checked
+beforehand but the config its jobs share.
+"""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deepseek_lab.command_line.composition import Composer, one_line
+from deepseek_lab.command_line.naming import sweep_name
+from deepseek_lab.config import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job: what was typed for it, what tells it from its siblings, and its composed config."""
+
+    overrides: tuple[str, ...]
+    words: str
+    config: DictConfig
+
+
+def is_sweep(composer: Composer, overrides: Sequence[str], multirun: bool) -> bool:
+    """Whether the command line, or a config file it names, asks for several jobs."""
+    mode = composer.compose(overrides, RunMode.MULTIRUN).hydra.mode
+    return multirun or mode == RunMode.MULTIRUN
+
+
+def expand(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Job]:
+    """All jobs of a command line in the order in which they will run. Raises ConfigError."""
+    if not sweep:
+        return [Job(overrides=tuple(overrides), words="", config=composer.compose(overrides))]
+    shared = composer.compose(overrides, RunMode.MULTIRUN)
+    if not str(shared.hydra.sweeper._target_).endswith("BasicSweeper"):
+        return [Job(overrides=tuple(overrides), words="", config=shared)]
+    hydra_overrides = [str(line) for line in shared.hydra.overrides.hydra]
+    axes = [f"{key}={value}" for key, value in (shared.hydra.sweeper.params or {}).items()]
+    lines = [*axes, *(str(line) for line in shared.hydra.overrides.task)]
+    batches = BasicSweeper.split_arguments(composer.parse(lines), max_batch_size=None)
+    return _composed(composer, [list(job) for job in batches[0]], hydra_overrides)
+
+
+def _composed(composer: Composer, job_lines: list[list[str]], hydra_overrides: list[str]) -> list[Job]:
+    fixed = set.intersection(*(set(lines) for lines in job_lines)) if len(job_lines) > 1 else set()
+    jobs: list[Job] = []
+    for index, lines in enumerate(job_lines):
+        words = " ".join(line for line in lines if line not in fixed)
+        with _named(index, len(job_lines), words):
+            config = composer.compose([*hydra_overrides, *lines])
+        jobs.append(Job(overrides=tuple(lines), words=words, config=config))
+    return jobs
+
+
+@contextmanager
+def _named(index: int, count: int, words: str) -> Iterator[None]:
+    """Puts `job 3 of 8 (attention=mla seed=2):` in front of a ConfigError raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        if count == 1:
+            raise
+        raise ConfigError(f"job {index + 1} of {count} ({words}): {error}") from error
+
+
+def imported(path: str) -> Any:
+    """The object that `package.module:name` names; its module is imported now."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def check_jobs(jobs: Sequence[Job], check_path: str | None) -> None:
+    """Refuses the first job that cannot run, by its name. Raises ConfigError or what the check raises.
+
+    Values that are missing or point nowhere are found for every job before the check, whose module
+    may have to import torch, is imported for any.
+    """
+    for index, job in enumerate(jobs):
+        with _named(index, len(jobs), job.words):
+            _check_values(job.config)
+            _check_devices(job.config, len(jobs))
+    if check_path is None:
+        return
+    check = imported(check_path)
+    for index, job in enumerate(jobs):
+        with _named(index, len(jobs), job.words):
+            check(task_config(job.config))
+
+
+def task_config(config: DictConfig) -> DictConfig:
+    """A copy of a composed config without Hydra's own node, as the script's function gets it."""
+    task = config.copy()
+    OmegaConf.set_struct(task, False)
+    task.pop("hydra", None)
+    OmegaConf.set_struct(task, True)
+    return task
+
+
+def _check_values(config: DictConfig) -> None:
+    """Refuses missing values (`???`) and interpolations that lead nowhere."""
+    task = task_config(config)
+    try:
+        for key in sorted(OmegaConf.missing_keys(task)):
+            raise ConfigError(f"has no value; give one: {key}=…", key)
+        OmegaConf.resolve(task)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error).split(" full_key:")[0], getattr(error, "full_key", None) or "") from error
+    sweep = OmegaConf.select(task, "sweep")
+    if sweep is not None and sweep_name(sweep) != str(sweep):
+        raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
+
+
+def _check_devices(config: DictConfig, n_jobs: int) -> None:
+    """Refuses several devices in a sweep: rank 1 would start the whole sweep again."""
+    devices = OmegaConf.select(config, "trainer.devices")
+    several = len(devices) > 1 if OmegaConf.is_list(devices) else isinstance(devices, int) and devices not in (0, 1)
+    if n_jobs > 1 and several:
+        raise ConfigError("must be 1 in a sweep; start the jobs one by one, without -m, for more", "trainer.devices")

@@ -1,0 +1,98 @@
+"""Names of run folders: words a person reads as a line in TensorBoard, and a hash of the job.
+
+A folder name holds letters, digits and `. _ - +` only: `=`, a comma, a space or a slash would have
+to be quoted for Hydra's parser whenever the folder is handed back (`resume=`, `runs=`).
+
+Left out on purpose: the instantiated model. The hash reads the resolved config alone, so that it
+costs no import of torch; a key that nothing reads does change it.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+
+NOT_IN_A_NAME = frozenset({"resume", "sweep", "init_from", "paths", "ablation", "hydra"})
+"""Top-level keys that say where or how a run is kept, not what it is."""
+
+NOT_IN_THE_HASH = frozenset({"resume", "sweep", "paths", "hydra"})
+
+_LONGEST_NAME = 80
+
+
+def _plain(text: str) -> str:
+    """`text` with every character a folder name may not hold replaced by a dash."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")
+
+
+def _word(override: str) -> str:
+    """`model.kv_lora_rank=64` as `kv_lora_rank-64`; empty for keys that stay out of names."""
+    key, _, value = override.lstrip("+~").partition("=")
+    if key.split(".")[0] in NOT_IN_A_NAME:
+        return ""
+    return _plain(f"{key.split('.')[-1]}-{value}")
+
+
+def run_words(overrides: Sequence[str]) -> str:
+    """The task overrides of one job as a folder name of at most 80 characters; `default` for none."""
+    name = ""
+    for word in filter(None, map(_word, overrides)):
+        longer = f"{name}_{word}" if name else word
+        if len(longer) > _LONGEST_NAME:
+            break
+        name = longer
+    first = next(filter(None, map(_word, overrides)), "default")
+    return name or first[:_LONGEST_NAME]
+
+
+def job_hash(config: DictConfig) -> str:
+    """8 hex digits that tell two jobs apart: sha256 of the resolved config without run-only keys.
+
+    The values of `paths` are taken out of the text, so that a moved project keeps its hashes.
+    """
+    values: dict[str, Any] = {}
+    for key in sorted(str(k) for k in config if k not in NOT_IN_THE_HASH):
+        value = OmegaConf.select(config, key)
+        values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    text = json.dumps(values, sort_keys=True, default=str)
+    folders = OmegaConf.select(config, "paths") or {}
+    for folder in sorted((str(path) for path in folders.values()), key=len, reverse=True):
+        text = text.replace(folder, "")
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def sweep_name(sweep: Any) -> str:
+    """The folder of a sweep: its name, or the time it was started when it has none."""
+    return _plain(str(sweep)) if sweep is not None else datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def claim_folder(folder: Path) -> Path:
+    """Makes `folder`, or `folder-2`, `folder-3` … when it is taken; two processes never get the same one.
+
+    Raises OSError when the folder cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError("unreachable: the counter never ends")
+
+
+def register_resolvers() -> None:
+    """Makes `${run_words:…}`, `${job_hash:}`, `${sweep_name:…}` and `${project_root:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("run_words", run_words, replace=True)
+    OmegaConf.register_new_resolver("job_hash", lambda *, _root_: job_hash(_root_), replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)

@@ -1,0 +1,127 @@
+"""`resume=<run folder>` and `resume=auto`: the command line that goes on with an unfinished run.
+
+A run stores what was typed for it in `.hydra/overrides.yaml`. Resuming types the same again, in the
+same folder, with the new overrides on top; so the config is composed anew and every knob of the run
+can still be changed. What is in a checkpoint, and whether it can be read, is the training code's
+business: here only the folder is found.
+
+Left out on purpose: going back to an older checkpoint. The run's curves would then hold two pasts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from deepseek_lab.command_line.composition import Composer, line_of, shell_key
+from deepseek_lab.config import ConfigError
+
+MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "debug")
+"""Top-level keys in which a run that `resume=auto` finds may differ from what is typed."""
+
+
+def quoted(value: object) -> str:
+    """`value` as one quoted string of Hydra's grammar, whatever characters it holds."""
+    return QuotedString(text=str(value), quote=Quote.single).with_quotes()
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first."""
+    return sorted((run / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def stored_overrides(run: Path) -> list[str]:
+    """What was typed for a run, `resume` left out. Raises ConfigError when the folder does not say."""
+    path = run / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run} is no run folder: it has no .hydra/overrides.yaml", "resume")
+    return [str(line) for line in OmegaConf.load(path) if not str(line).startswith("resume=")]
+
+
+def merged(stored: Sequence[Override], typed: Sequence[Override]) -> list[str]:
+    """Stored overrides with the typed ones on top: a new value for a key replaces the stored one."""
+    replaced = {shell_key(override) for override in typed}
+    kept = [override for override in stored if shell_key(override) not in replaced]
+    return [line_of(override) for override in [*kept, *typed]]
+
+
+def run_folder(value: str) -> Path:
+    """The run folder that `resume=value` names: itself, or the one its last checkpoint lies in."""
+    path = Path(value).expanduser().resolve()
+    if not path.exists():
+        raise ConfigError(f"names a folder that does not exist: {value}", "resume")
+    if path.is_dir():
+        return path
+    run = path.parent.parent
+    if path.suffix != ".ckpt" or path.parent.name != "checkpoints":
+        raise ConfigError(f"takes a run folder or auto; {value} is a file", "resume")
+    if checkpoints(run)[-1] != path:
+        raise ConfigError(f"goes on from a run's last checkpoint; {value} is an older one: use resume={run}", "resume")
+    return run
+
+
+def _same_choices(run: Path, typed: Sequence[Override], groups: Mapping[str, object]) -> bool:
+    """Whether a run was made with the values that were typed, written out for it or not."""
+    try:
+        config = OmegaConf.load(run / ".hydra" / "config.yaml")
+        choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    except (OSError, AttributeError):
+        return False
+    for override in typed:
+        key = shell_key(override)
+        if key.split(".")[0] in MAY_DIFFER or override.is_hydra_override():
+            continue
+        had = choices.get(key) if key in groups else OmegaConf.select(config, key)
+        if had != override.value() and str(had) != str(override.value()):
+            return False
+    return True
+
+
+def newest_unfinished(logs: Path, agrees: Callable[[Path], bool]) -> Path:
+    """The run under `logs` with the newest checkpoint that has no DONE and `agrees`. Raises ConfigError."""
+    folders = [*logs.glob("*/runs/*"), *logs.glob("*/multiruns/*/*")]
+    unfinished = [run for run in folders if checkpoints(run) and not (run / "DONE").exists()]
+    newest_first = sorted(unfinished, key=lambda run: checkpoints(run)[-1].stat().st_mtime_ns, reverse=True)
+    for run in newest_first:
+        if agrees(run):
+            return run
+    if newest_first:
+        problem = f"finds no unfinished run made with these overrides; the newest with others is {newest_first[0]}"
+        raise ConfigError(problem, "resume=auto")
+    raise ConfigError(f"finds no unfinished run with a checkpoint under {logs}", "resume=auto")
+
+
+def _check_goes_on(run: Path, config: DictConfig) -> None:
+    """Refuses a folder with nothing to go on from, and a finished run whose end was not moved."""
+    if not checkpoints(run):
+        raise ConfigError(f"{run} has no checkpoint in checkpoints/", "resume")
+    if not (run / "DONE").exists():
+        return
+    had = OmegaConf.select(OmegaConf.load(run / ".hydra" / "config.yaml"), "trainer.max_steps")
+    wanted = OmegaConf.select(config, "trainer.max_steps")
+    if not (isinstance(had, int) and isinstance(wanted, int) and wanted > had):
+        raise ConfigError(f"{run} is finished; a larger trainer.max_steps than {had} goes on with it", "resume")
+
+
+def resumed_overrides(composer: Composer, overrides: Sequence[str]) -> list[str] | None:
+    """The overrides that go on with the run which `resume=` names, or None when nothing is resumed.
+
+    Raises ConfigError when there is no such run.
+    """
+    parsed = composer.parse(overrides)
+    asked = [override for override in parsed if shell_key(override) == "resume"]
+    if not asked or asked[-1].value() is None or "resume" not in composer.base:
+        return None
+    if any(override.get_key_element() == "hydra.run.dir" for override in parsed):
+        return None
+    typed = [override for override in parsed if override not in asked]
+    value = str(asked[-1].value())
+    if value == "auto":
+        logs = Path(composer.compose([line_of(override) for override in typed]).paths.logs)
+        run = newest_unfinished(logs, lambda folder: _same_choices(folder, typed, composer.groups()))
+    else:
+        run = run_folder(value)
+    lines = merged(composer.parse(stored_overrides(run)), typed)
+    _check_goes_on(run, composer.compose([*lines, "hydra.mode=RUN"]))
+    return [*lines, f"resume={quoted(run)}", "hydra.mode=RUN", f"hydra.run.dir={quoted(run)}"]
