@@ -1,0 +1,184 @@
+"""From a composed Hydra config to checked, frozen Configs, with errors that name what was typed.
+
+Every leaf of a choice group is instantiated on its own; its interpolations into the shape sheet
+(`${model.kv_lora_rank}`) resolve on the way. When a leaf refuses a value that came from the sheet,
+the error names the sheet's key, which is what the person wrote.
+
+Left out: building anything. Nothing here reads data or makes a tensor.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deepseek_lab.config import CheckedConfig, ConfigError, nearest
+from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.model.transformer import Transformer
+
+C = TypeVar("C", bound=CheckedConfig)
+
+LEAVES = (
+    "attention", "ffn", "mtp", "balance", "precision", "tokenizer", "data", "optimizer", "schedule", "hardware", "stage",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeSheet(CheckedConfig):
+    """A size: what every kind of attention and FFN measures at one scale (`model/*.yaml`)."""
+
+    dim: int
+    n_layers: int
+    vocab_size: int
+    max_seq_len: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int | None
+    qkv_bias: bool
+    q_lora_rank: int | None
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    intermediate_size: int
+    moe_intermediate_size: int
+    n_routed_experts: int
+    n_shared_experts: int
+    n_activated_experts: int
+    n_dense_layers: int
+    n_expert_groups: int
+    n_limited_groups: int
+    route_scale: float
+    norm_eps: float
+    init_std: float
+    tie_embeddings: bool
+    rope: RopeConfig
+
+    def check(self) -> None:
+        sizes = {f.name for f in fields(self) if f.type in (int, int | None)}
+        self.require_positive(*(sizes - {"n_shared_experts", "n_dense_layers"}))
+        self.require_not_negative("n_shared_experts", "n_dense_layers")
+        if self.head_dim is None and self.dim % (2 * self.n_heads):
+            divisors = [n for n in range(1, self.dim + 1) if self.dim % (2 * n) == 0]
+            close = min(divisors, key=lambda n: abs(n - self.n_heads))
+            raise ConfigError(
+                f"= {self.n_heads} does not cut model.dim={self.dim} into heads of an even width; {close} would",
+                "n_heads",
+            )
+        if self.norm_eps <= 0 or self.init_std <= 0:
+            raise ConfigError("must be above 0", "norm_eps" if self.norm_eps <= 0 else "init_std")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings(CheckedConfig):
+    """How long, how often and on what a run goes (`trainer/*.yaml`); steps are optimiser steps."""
+
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: int
+    strategy: str
+    max_steps: int
+    validate_every: int
+    validation_batches: int | None
+    checkpoint_every: int
+    keep_checkpoints: int
+    log_every: int
+    n_threads: int | None
+
+    def check(self) -> None:
+        names = [f.name for f in fields(self) if f.type in (int, int | None)]
+        self.require_positive(*names)
+
+
+@dataclass(frozen=True)
+class ExperimentConfigs:
+    """Everything a run is made of, checked."""
+
+    model: Transformer.Config
+    balance: Any
+    precision: Any
+    tokenizer: Any
+    data: Any
+    optimizer: Any
+    schedule: Any
+    hardware: Any
+    stage: Any
+    trainer: TrainerSettings
+    seed: int
+
+
+SHEET_READS = frozenset(
+    {"dim", "n_layers", "vocab_size", "max_seq_len", "norm_eps", "init_std", "tie_embeddings", "rope"}
+)
+
+
+def read_configs(cfg: DictConfig) -> ExperimentConfigs:
+    """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
+    sheet = read_sheet(cfg)
+    leaves = {name: _leaf(cfg, name) for name in LEAVES}
+    trainer = _checked(TrainerSettings, _plain(cfg.trainer, "trainer"), "trainer")
+    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigError(f"must be an integer of at least 0, not {cfg.seed!r}", "seed")
+    parts = {name: leaves.pop(name) for name in ("attention", "ffn", "mtp")}
+    own = {name: getattr(sheet, name) for name in SHEET_READS}
+    model = Transformer.Config(**own, **parts)
+    _check_attention(cfg, model)
+    return ExperimentConfigs(model=model, **leaves, trainer=trainer, seed=cfg.seed)
+
+
+def read_sheet(cfg: DictConfig) -> ShapeSheet:
+    """The shape sheet of a composed config."""
+    values = _plain(cfg.model, "model")
+    values["rope"] = _checked(RopeConfig, values["rope"], "model.rope")
+    return _checked(ShapeSheet, values, "model")
+
+
+def _plain(node: DictConfig, path: str) -> dict[str, Any]:
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(node))
+    if missing:
+        raise ConfigError("has no value; give one, or choose another option", f"{path}.{missing[0]}")
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
+
+
+def _checked(kind: type[C], values: dict[str, Any], path: str) -> C:
+    """`kind(**values)`, with unknown keys and refusals named under `path`."""
+    known = {f.name for f in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"is unknown{nearest(key, known)}", f"{path}.{key}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise error.at(path) from None
+
+
+def _leaf(cfg: DictConfig, name: str) -> Any:
+    """Instantiates one choice group's leaf; only this project's own classes are accepted."""
+    target = str(cfg[name].get("_target_", ""))
+    if not target.startswith("deepseek_lab."):
+        raise ConfigError(f"must name a class of deepseek_lab, not {target!r}", f"{name}._target_")
+    try:
+        return instantiate(cfg[name], _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ConfigError):
+            raise _named_as_typed(cfg, name, cause) from None
+        raise ConfigError(f"cannot be built: {str(cause or error).splitlines()[0]}", name) from None
+
+
+def _named_as_typed(cfg: DictConfig, name: str, error: ConfigError) -> ConfigError:
+    """`ffn.n_activated_experts` becomes `model.n_activated_experts` where the leaf took it from there."""
+    raw = OmegaConf.to_container(cfg[name], resolve=False)
+    value = raw.get(error.field) if isinstance(raw, dict) else None
+    if isinstance(value, str) and value.startswith("${model.") and value.endswith("}"):
+        return ConfigError(error.problem, value[2:-1])
+    return error.at(name)
+
+
+def _check_attention(cfg: DictConfig, model: Transformer.Config) -> None:
+    """Rules between a leaf and the width that only `build` would meet."""
+    try:
+        model.attention.rope_dim_at(model.dim)
+    except ConfigError as error:
+        raise _named_as_typed(cfg, "attention", error) from None

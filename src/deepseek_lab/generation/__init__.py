@@ -1,0 +1,5 @@
+"""Text from a model: sampling rules and the prefill-decode loop."""
+
+from deepseek_lab.generation.generate import generate
+
+__all__ = ["generate"]
