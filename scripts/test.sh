@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every check of the project: style, types, tests.
+#   scripts/test.sh                    all of them
+#   scripts/test.sh slow               the tests that take minutes instead of the fast ones
+#   scripts/test.sh tests/model -x     what follows goes to pytest
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/setup.sh
+set_up dev
+if [ "${1:-}" = slow ]; then
+    shift
+    set -- -m slow "$@"
+fi
+# The tests are tiny: more threads than one only wait for each other.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m mypy
+"$python" -m pytest "$@"
