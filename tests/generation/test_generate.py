@@ -30,8 +30,8 @@ def model(request):
         "mla_moe": (MLA, MOE),
     }[request.param]
     config = Transformer.Config(
-        dim=32, n_layers=2, vocab_size=40, max_seq_len=64, init_std=0.3, rope=RopeConfig(), attention=attention, ffn=ffn,
-        mtp=MultiTokenPrediction.Config(depth=1),
+        dim=32, n_layers=2, vocab_size=40, max_seq_len=64, init_std=0.3, rope=RopeConfig(),
+        attention=attention, ffn=ffn, mtp=MultiTokenPrediction.Config(depth=1),
     )  # fmt: skip
     return config.build().double()
 

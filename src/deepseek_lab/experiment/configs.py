@@ -21,8 +21,9 @@ from deepseek_lab.model.transformer import Transformer
 C = TypeVar("C", bound=CheckedConfig)
 
 LEAVES = (
-    "attention", "ffn", "mtp", "balance", "precision", "tokenizer", "data", "optimizer", "schedule", "hardware", "stage",
-)  # fmt: skip
+    *("attention", "ffn", "mtp", "balance", "precision", "tokenizer", "data"),
+    *("optimizer", "schedule", "hardware", "stage"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
