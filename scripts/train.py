@@ -10,6 +10,6 @@ if __name__ == "__main__":
             "train",
             "deepseek_lab.experiment:train",
             check="deepseek_lab.experiment:check",
-            sheet_reads="deepseek_lab.experiment:SHEET_READS",
+            sheet_reads="deepseek_lab.experiment.configs:SHEET_READS",
         )
     )

@@ -152,9 +152,11 @@ class Composer:
     def _check_choice(self, group: str, value: Any, options: list[str]) -> None:
         names = value if isinstance(value, list) else [value]
         for name in names:
-            if name in (None, "null") and self.groups()[group] is not None:
-                raise ConfigError(f"needs an option: {', '.join(options)}", group)
-            if name not in (None, "null") and str(name) not in options:
+            if name in (None, "null"):
+                default = self.groups()[group]
+                problem = "chooses nothing unless it is typed; leave it out" if default is None else "needs an option"
+                raise ConfigError(f"{problem} (options: {', '.join(options)})", group)
+            if str(name) not in options:
                 hint = nearest(str(name), options)
                 raise ConfigError(f"has no option '{name}'{hint} (options: {', '.join(options)})", group)
 
@@ -171,7 +173,7 @@ class Composer:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         options = sorted(error.options or [])
         if not group or not options:
-            return ConfigError(one_line(error))
+            return ConfigError(one_line(error).split(" Config search path:")[0])
         return ConfigError(f"has no option '{option}'{nearest(option, options)} (options: {', '.join(options)})", group)
 
     def _explain(self, error: Exception, parsed: Sequence[Override]) -> ConfigError:
