@@ -1,0 +1,89 @@
+"""Speed and memory: tokens a second, MFU, bytes.
+
+The clock is wall time since the last row, data included, less the seconds a stage spent on validation
+and checkpoints. The first row of a process has no speed: it holds the warm-up. The FLOPs of a token and
+the peak of the hardware come from outside (planning/, hardware/).
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from deepseek_lab.stages.base import Stage
+
+
+def resident_bytes() -> int:
+    """Memory this process holds now; its peak where /proc is missing (macOS)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Throughput(Callback):
+    """Records `perf/*`, and keeps the seconds spent on training over all resumes in `seconds`."""
+
+    def __init__(self, flops_per_token: float | None = None, peak_flops: float | None = None) -> None:
+        """`peak_flops`: FLOP/s of one device; None (unknown hardware) records no MFU."""
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
+        self.seconds = 0.0
+        self._mark: tuple[float, int] | None = None
+        self._validation_started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Starts the clock."""
+        self._mark = None
+        self._running_since = self._now(pl_module)
+
+    @staticmethod
+    def _now(stage: Stage) -> float:
+        return time.monotonic() - stage.paused_seconds
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """At a logged step: the speed since the last one."""
+        self._count_seconds(pl_module)
+        if not pl_module.log_due:
+            return
+        now, tokens = self._now(pl_module), int(pl_module.latest["train/tokens"])
+        if self._mark is not None and now > self._mark[0]:
+            self._record(pl_module, (tokens - self._mark[1]) / (now - self._mark[0]), trainer.world_size)
+        self._mark = (now, tokens)
+
+    def _record(self, stage: Stage, speed: float, n_devices: int) -> None:
+        cuda = stage.device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated(stage.device) if cuda else resident_bytes()
+        values = {"perf/tokens_per_second": speed, "perf/memory_bytes": float(memory)}
+        if self.flops_per_token and self.peak_flops:
+            values["perf/mfu"] = speed * self.flops_per_token / (self.peak_flops * n_devices)
+        stage.record(values)
+
+    def _count_seconds(self, stage: Stage) -> None:
+        now = self._now(stage)
+        self.seconds += now - self._running_since
+        self._running_since = now
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stops the clock."""
+        self._validation_started = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Goes on with the clock."""
+        pl_module.paused_seconds += time.monotonic() - self._validation_started
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from them."""
+        self.seconds = float(state_dict["seconds"])

@@ -1,0 +1,169 @@
+"""Our own checkpoint: weights, training state, and the model's config as data.
+
+A config is written as nested plain dicts, each with the `kind` of its Config class from the table
+below; `rebuild` goes the other way through the same table. No name in a file is ever imported, no
+`_target_` followed and no `${…}` resolved: text stays text. `load_model` builds the config on `meta`
+and compares every shape with the weights before it takes memory.
+
+Left out: writing during training (trainer_plugins/checkpoint_io) and Hugging Face folders.
+"""
+
+import pickle
+import re
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.config import ConfigError, DataError, nearest
+from deepseek_lab.model.attention.grouped import GroupedAttention
+from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.model.ffn.dense import DenseFeedForward
+from deepseek_lab.model.ffn.moe import MixtureOfExperts
+from deepseek_lab.model.mtp import MultiTokenPrediction
+from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.model.transformer import Transformer
+
+KINDS: dict[str, type[Any]] = {
+    "transformer": Transformer.Config,
+    "rope": RopeConfig,
+    "grouped_attention": GroupedAttention.Config,
+    "latent_attention": LatentAttention.Config,
+    "dense_feed_forward": DenseFeedForward.Config,
+    "mixture_of_experts": MixtureOfExperts.Config,
+    "multi_token_prediction": MultiTokenPrediction.Config,
+}
+"""Every Config that a checkpoint may hold; a new attention or FFN adds its line here."""
+
+MODEL_PREFIX = "model."
+"""What Lightning puts before the names of the weights, because a stage holds the model as `model`."""
+
+_FILE = re.compile(r"step_(\d+)\.ckpt")
+_PARTS = ("state_dict", "model_config", "run")
+
+
+def describe(config: Any) -> dict[str, Any]:
+    """A config of the table as nested plain dicts. Raises TypeError for a class that the table lacks."""
+    kind = next((name for name, cls in KINDS.items() if type(config) is cls), None)
+    if kind is None:
+        raise TypeError(f"{type(config).__qualname__} has no kind in checkpoint/native.py")
+    return {"kind": kind, **{field.name: _plain(getattr(config, field.name)) for field in fields(config)}}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return describe(value)
+
+
+def rebuild(data: Any, where: str = "model_config") -> Any:
+    """The config that `describe` wrote. Raises DataError for an unknown kind or field or a bad value."""
+    if not isinstance(data, dict) or data.get("kind") not in KINDS:
+        kind = data.get("kind") if isinstance(data, dict) else data
+        raise DataError(f"{where}: unknown kind of config {str(kind)[:60]!r}{nearest(str(kind)[:60], KINDS)}")
+    cls = KINDS[data["kind"]]
+    hints = get_type_hints(cls)
+    values = {name: value for name, value in data.items() if name != "kind"}
+    names = [field.name for field in fields(cls)]
+    for name in values:
+        if name not in names:
+            raise DataError(f"{where}: unknown field {str(name)[:60]!r}{nearest(str(name)[:60], names)}")
+    try:
+        return cls(**{name: _value(value, hints[name], f"{where}.{name}") for name, value in values.items()})
+    except (ConfigError, TypeError) as error:
+        raise DataError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def _value(value: Any, annotation: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return rebuild(value, where)
+    return tuple(value) if isinstance(value, list) and get_origin(annotation) is tuple else value
+
+
+def checkpoint_name(step: int) -> str:
+    """`step_00000100.ckpt`: sorts by step and holds no `=` (Hydra's parser)."""
+    return f"step_{step:08d}.ckpt"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a `checkpoints` folder, oldest step first."""
+    found = [path for path in folder.glob("step_*.ckpt") if _FILE.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("step_")))
+
+
+def latest_checkpoint(run_folder: Path) -> Path:
+    """The checkpoint of the highest step. Raises DataError when the folder is missing or holds none."""
+    if not run_folder.is_dir():
+        raise DataError(f"{run_folder}: no such run folder")
+    found = checkpoints_in(run_folder / "checkpoints")
+    if not found:
+        raise DataError(f"{run_folder}: holds no checkpoint (checkpoints/step_*.ckpt)")
+    return found[-1]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, tensors and plain values only.
+
+    Raises DataError, in one line, for a missing, truncated or foreign file.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: {_cause(path, error)}") from None
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in _PARTS):
+        raise DataError(f"{path}: not a checkpoint of deepseek_lab (a dict with {', '.join(_PARTS)})")
+    return content
+
+
+def _cause(path: Path, error: Exception) -> str:
+    """Why a file could not be read, in a few words instead of torch's paragraphs."""
+    if isinstance(error, OSError) and not path.is_file():
+        return "no such file" if not path.exists() else "not a file"
+    if not zipfile.is_zipfile(path):
+        return "truncated, or not a checkpoint at all"
+    if isinstance(error, pickle.UnpicklingError):
+        return "holds objects other than tensors and plain values"
+    return f"cannot be read ({str(error).splitlines()[0][:120]})"
+
+
+def load_model(path: Path) -> Transformer:
+    """The model of a run folder (its latest checkpoint) or of one `.ckpt` file, on the CPU, in eval mode.
+
+    Raises DataError when the file is bad, or when its weights are not those of its config.
+    """
+    file = latest_checkpoint(path) if path.is_dir() else path
+    content = read_checkpoint(file)
+    weights = model_weights(content)
+    config = rebuild(content["model_config"], f"{file}: model_config")
+    if not isinstance(config, Transformer.Config):
+        raise DataError(f"{file}: model_config is not a transformer")
+    _require_sizes(config, weights, file)
+    model = config.build()
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's own tensors of a checkpoint, under the names of `Transformer.state_dict()`."""
+    weights = checkpoint["state_dict"]
+    return {name.removeprefix(MODEL_PREFIX): w for name, w in weights.items() if name.startswith(MODEL_PREFIX)}
+
+
+def _require_sizes(config: Transformer.Config, weights: dict[str, Tensor], file: Path) -> None:
+    """Compares the config with the weights on `meta`; a layer count beyond the tensors is not even built."""
+    if config.n_layers + config.mtp.depth > len(weights):
+        raise DataError(f"{file}: model_config asks for {config.n_layers} layers, the weights hold fewer")
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(tensor.shape) for name, tensor in config.build().state_dict().items()}
+    except (ConfigError, RuntimeError) as error:
+        raise DataError(f"{file}: model_config cannot be built ({str(error).splitlines()[0]})") from None
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)
+    if wrong is not None:
+        raise DataError(f"{file}: weight {wrong} is {found.get(wrong)}, its config says {expected.get(wrong)}")

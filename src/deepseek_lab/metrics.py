@@ -1,0 +1,114 @@
+"""The table of every curve: its name, its unit, what it is divided by and what it means.
+
+A stage and a callback may record only names that stand here, so two runs can be compared and a
+spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`).
+
+Left out: how a curve is computed (stages/, callbacks/) and where it goes (trainer_plugins/).
+"""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from deepseek_lab.config import nearest
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One row of the table; `denominator` says what a value is a mean over."""
+
+    name: str
+    unit: str
+    denominator: str
+    meaning: str
+
+
+_WINDOW = "the steps since the last row; in a step, "
+
+CURVES: tuple[Curve, ...] = (
+    Curve("train/loss", "nats", _WINDOW + "as its parts below", "what the optimiser minimises: all losses, weighted"),
+    Curve("train/loss_next_token", "nats per token", _WINDOW + "all targets of all ranks", "next-token cross-entropy"),
+    Curve(
+        "train/loss_mtp_{depth}",
+        "nats per token",
+        _WINDOW + "the targets that have a token so far ahead",
+        "cross-entropy of the MTP module at this depth, before its weight",
+    ),
+    Curve(
+        "train/balance_loss",
+        "nats",
+        _WINDOW + "all sequences; summed over the mixture layers",
+        "all auxiliary balance losses, weighted",
+    ),
+    Curve("train/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "next-token loss by bytes"),
+    Curve("train/lr", "per step", "none: the last step", "learning rate after its schedule"),
+    Curve("train/mtp_weight", "factor", "none: the last step", "λ of the MTP losses after its schedule"),
+    Curve("train/grad_norm", "L2 norm", "the steps since the last row", "global gradient norm before clipping"),
+    Curve("train/tokens", "tokens", "none: cumulative, all ranks", "targets trained on since the run began"),
+    Curve("val/loss", "nats per token", "all targets of the validation batches", "next-token cross-entropy"),
+    Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)"),
+    Curve("val/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "val/loss, free of the tokenizer"),
+    Curve(
+        "perf/tokens_per_second",
+        "tokens per second",
+        "the seconds since the last row, without validation and checkpoints",
+        "training speed, all ranks",
+    ),
+    Curve("perf/mfu", "share", "the peak of all devices", "model FLOP/s over the hardware's peak FLOP/s"),
+    Curve("perf/memory_bytes", "bytes", "rank 0", "peak allocated on the GPU; on a CPU, resident now"),
+    Curve(
+        "moe/layer_{layer}/load",
+        "share (histogram over experts)",
+        "all assignments of the layer in the last step, all ranks",
+        "how often each expert was chosen; 1/E is even",
+    ),
+    Curve(
+        "moe/load_max_over_mean",
+        "factor",
+        "the mean load; mean over layers, last step, all ranks",
+        "load of the busiest expert (MaxVio = this - 1)",
+    ),
+    Curve(
+        "moe/load_entropy",
+        "share",
+        "ln E; mean over layers, last step, all ranks",
+        "entropy of the load; 1 is even, 0 is one expert",
+    ),
+    Curve("moe/bias_norm", "L2 norm", "mean over layers, after the last step", "selection bias of the routers"),
+)
+
+
+@functools.cache
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{\w+\\\}", r"\\d+", re.escape(name)))
+
+
+@functools.cache
+def describe(name: str) -> Curve:
+    """The row of the table for `name` (`train/loss_mtp_2` finds `train/loss_mtp_{depth}`).
+
+    Raises KeyError with the nearest name when the table has no such row.
+    """
+    for curve in CURVES:
+        if _pattern(curve.name).fullmatch(name):
+            return curve
+    raise KeyError(f"no curve '{name}' in metrics.py{nearest(name, [c.name for c in CURVES])}")
+
+
+@runtime_checkable
+class CurveLogger(Protocol):
+    """What a stage asks of a logger beyond Lightning's `log_metrics(values, step)` and `save()`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Values of one step; several calls of one step add up to one row."""
+
+    def log_histogram(self, name: str, heights: Sequence[float], step: int) -> None:
+        """One bar an index."""
+
+    def log_text(self, name: str, text: str, step: int) -> None:
+        """A text of this step."""
+
+    def sync(self) -> None:
+        """Everything logged so far reaches the disk."""

@@ -1,0 +1,164 @@
+"""Pretraining: next token, multi-token prediction and balance on packed text.
+
+    L = L_next + λ/D · Σ_k L_mtp,k + Σ_layers L_balance      (DeepSeek-V3 §2.1.2, §2.2)
+
+Main and MTP losses go through one chunked call, because they share the head. After the optimiser's step
+the routers' selection biases move by V3's rule, from the load of the whole global batch.
+
+Left out: the loop itself (`base`) and every formula (objectives/).
+
+Shapes: B sequences, T positions, D width, N rows, V vocabulary, E experts.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.model.output import ModelOutput, RoutingStatistics
+from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.objectives.balance import Balance, balance_losses, updated_bias
+from deepseek_lab.objectives.masking import next_token_targets
+from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targets
+from deepseek_lab.objectives.next_token import chunked_cross_entropy
+from deepseek_lab.stages.base import Stage, StageData, StepBatch
+from deepseek_lab.stages.held_out import held_out_metrics, held_out_sums
+
+
+class PretrainStage(Stage):
+    """`PretrainStage.Config(...).build(model, data, …)`, then `Trainer.fit`."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CheckedConfig):
+        """λ is `mtp_weight`, and `mtp_late_weight` from the fraction `mtp_late_from` of the run on (V3 §4.2)."""
+
+        name: str = "pretrain"
+        mtp_weight: float = 0.3
+        mtp_late_weight: float = 0.1
+        mtp_late_from: float = 0.676
+        mtp_within_documents: bool = True
+
+        def check(self) -> None:
+            self.require_not_negative("mtp_weight", "mtp_late_weight", "mtp_late_from")
+            if self.mtp_late_from > 1:
+                raise ConfigError(f"must be a fraction of the run, not {self.mtp_late_from}", "mtp_late_from")
+
+        def build(self, model: Transformer, data: StageData, balance: Balance, **loop: Any) -> "PretrainStage":
+            """`loop` holds what `Stage` takes: optimizer, schedule, seed, validation_batches; isolate_documents."""
+            return PretrainStage(self, model, data, balance, **loop)
+
+    model: Transformer
+    token_bytes_V: Tensor
+
+    def __init__(
+        self,
+        config: Config,
+        model: Transformer,
+        data: Any,
+        balance: Balance,
+        isolate_documents: bool = False,
+        **loop: Any,
+    ) -> None:
+        super().__init__(model, data, **loop)
+        self.config = config
+        self.balance = balance
+        self.isolate_documents = isolate_documents
+        self.expert_load: list[tuple[int, Tensor]] = []
+        """Layer and (E,) load of each router in the last step, over all micro-batches and ranks."""
+        self._load_sums: dict[int, Tensor] = {}
+        self.register_buffer("token_bytes_V", torch.as_tensor(data.token_bytes_V).long(), persistent=False)
+
+    @property
+    def mtp_weight(self) -> float:
+        """λ of the step about to be done; 0 without MTP modules."""
+        return self._mtp_weight_at(self.steps_done)
+
+    def _mtp_weight_at(self, step: int) -> float:
+        c = self.config
+        weight = mtp_loss_weight(step, self.trainer.max_steps, c.mtp_weight, c.mtp_late_weight, c.mtp_late_from)
+        return weight if len(self.model.mtp) else 0.0
+
+    def _targets(self, micro: Any) -> list[tuple[Tensor, Tensor]]:
+        """Targets and validity of the main loss, then of each depth of MTP."""
+        tokens_BT1, document_BT1 = micro.tokens_BT1, micro.document_BT1
+        depths = range(1, len(self.model.mtp) + 1)
+        return [
+            next_token_targets(tokens_BT1, document_BT1, self.isolate_documents),
+            *(mtp_targets(tokens_BT1, document_BT1, k, self.config.mtp_within_documents) for k in depths),
+        ]
+
+    def counts(self, micro: Any) -> Tensor:
+        """Targets of the main loss and of each depth, then sequences."""
+        n_sequences = micro.tokens_BT1.new_tensor(micro.tokens_BT1.shape[0])
+        return torch.stack([*(valid.sum() for _, valid in self._targets(micro)), n_sequences])
+
+    def micro_loss(self, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Stage.micro_loss`."""
+        document_BT = micro.document_BT1[:, :-1] if self.isolate_documents else None
+        output = self.model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=self.mtp_weight > 0)
+        loss, parts = self._token_losses(output, micro, totals)
+        if output.routing:
+            balance_loss = self._balance_loss(output.routing, micro.tokens_BT1.shape[0] / totals[-1])
+            if self.balance.has_losses:
+                loss, parts["train/balance_loss"] = loss + balance_loss, balance_loss
+        return loss, parts
+
+    def _token_losses(self, output: ModelOutput, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of all cross-entropies, and each one's mean."""
+        hidden = [output.hidden_BTD, *output.mtp_hidden]
+        targets = self._targets(micro)[: len(hidden)]
+        weights = [1.0, *[depth_weight(self.mtp_weight, len(output.mtp_hidden))] * len(output.mtp_hidden)]
+        rows = [w * (valid / total).flatten() for w, (_, valid), total in zip(weights, targets, totals, strict=False)]
+        loss, nll_N = chunked_cross_entropy(
+            torch.cat([h.flatten(0, 1) for h in hidden]) if len(hidden) > 1 else hidden[0].flatten(0, 1),
+            self.model.head_weight_VD,
+            torch.cat([t.flatten() for t, _ in targets]),
+            torch.cat(rows),
+        )
+        nats = nll_N.split([row.shape[0] for row in rows])
+        names = ["train/loss_next_token", *(f"train/loss_mtp_{k}" for k in range(1, len(hidden)))]
+        parts = {name: n.sum() / total for name, n, total in zip(names, nats, totals, strict=False)}
+        target_bytes = self.token_bytes_V[targets[0][0]] * targets[0][1]
+        return loss, {**parts, "bytes_per_target": target_bytes.sum() / totals[0]}
+
+    def _balance_loss(self, routing: list[RoutingStatistics], share: Tensor) -> Tensor:
+        """The auxiliary losses of all layers times this micro-batch's share of the step; counts the load."""
+        total = torch.zeros((), device=share.device)
+        for statistics in routing:
+            loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, None, self.balance)
+            total = total + loss
+            before = self._load_sums.get(statistics.layer)
+            self._load_sums[statistics.layer] = statistics.load_E if before is None else before + statistics.load_E
+        return total * share
+
+    def after_step(self) -> None:
+        """Moves the selection biases by the load of the global batch (V3 §2.1.2)."""
+        self.expert_load = [(layer, self.over_ranks(load)) for layer, load in self._load_sums.items()]
+        self._load_sums = {}
+        speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
+        for router, (_, load_E) in zip(self.model.routers(), self.expert_load, strict=False):
+            bias_E: Any = router.selection_bias_E
+            if speed and bias_E is not None:
+                bias_E.copy_(updated_bias(bias_E, load_E, speed))
+
+    def finish_means(self, means: dict[str, float]) -> dict[str, float]:
+        """Adds bits per byte and λ."""
+        n_bytes = means.pop("bytes_per_target")
+        means["train/bits_per_byte"] = means["train/loss_next_token"] / math.log(2) / max(n_bytes, 1e-9)
+        return {**means, "train/mtp_weight": self._mtp_weight_at(self.steps_done - 1)} if len(self.model.mtp) else means
+
+    def on_validation_epoch_start(self) -> None:
+        """Sums start at zero."""
+        self._held_out = torch.zeros(3, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Adds one held-out micro-batch."""
+        for micro in batch.micro_batches:
+            self._held_out += held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents)
+
+    def on_validation_epoch_end(self) -> None:
+        """One division over all batches and ranks."""
+        self.record(held_out_metrics(self.over_ranks(self._held_out)))

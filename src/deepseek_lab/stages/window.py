@@ -1,0 +1,43 @@
+"""Sums of a step's values between two logged rows, kept on the device so that no step waits for it.
+
+The sums are part of a checkpoint: a run resumed in the middle of a window logs the same mean as one
+that was never stopped.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Window:
+    """Accumulates named scalars over steps; `means` reads and clears them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Adds one step's values (detached scalars)."""
+        for name, value in values.items():
+            value = value.detach().double()
+            self._sums[name] = value + self._sums[name].to(value.device) if name in self._sums else value
+        self._steps += 1
+
+    def means(self, over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Mean over the steps of the sum over the ranks, in one transfer; the window is empty after it."""
+        names = sorted(self._sums)
+        sums = over_ranks(torch.stack([self._sums[name] for name in names]))
+        means = dict(zip(names, (sums / self._steps).tolist(), strict=True))
+        self._sums, self._steps = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values: the sums and how many steps they hold."""
+        return {"steps": self._steps, "sums": {name: float(value) for name, value in self._sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self._steps = int(state["steps"])
+        self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}

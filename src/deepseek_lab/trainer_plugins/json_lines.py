@@ -1,0 +1,119 @@
+"""Curves as JSON lines: `metrics.jsonl`, one object a step, and `samples.jsonl` with the texts.
+
+A row stays open until something of a later step arrives or `save` is called, so that training and
+validation values of one step share it. A run that goes on from step s drops what stands behind s before
+it writes its first row; a last line cut off by a kill goes the same way. The report reads these files
+and needs no event file.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from deepseek_lab.checkpoint.atomic import write_text_atomically
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file (none when it is missing); a line cut off at the end is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+class JsonLines:
+    """One file of rows that each carry `step`."""
+
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+        """`resume_step` None starts the file anew; s keeps the rows up to and with step s."""
+        self.path = path
+        self._last_step = resume_step
+        self._opened = False
+        self._row: dict[str, Any] = {}
+
+    def add(self, step: int, values: Mapping[str, Any]) -> None:
+        """Adds values to the row of `step`; the row of an earlier step is written out."""
+        if self._row and self._row["step"] != step:
+            self.write()
+        self._row = {"step": step, **self._row, **values}
+
+    def write(self) -> None:
+        """Writes the open row, if there is one. Raises OSError."""
+        if not self._row:
+            return
+        self._open()
+        row, self._row = self._row, {}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Writes the open row and forces the file to disk."""
+        self.write()
+        if self.path.exists():
+            with self.path.open("a") as file:
+                os.fsync(file.fileno())
+
+    def _open(self) -> None:
+        """Before the first row: drops the rows that this run is about to write again."""
+        if self._opened:
+            return
+        kept = [] if self._last_step is None else [r for r in read_rows(self.path) if r["step"] <= self._last_step]
+        write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._opened = True
+
+
+class JsonLinesLogger(Logger):
+    """Lightning's side of the two files. Histograms go to TensorBoard only."""
+
+    def __init__(self, run_folder: Path, resume_step: int | None = None) -> None:
+        super().__init__()
+        self.metrics = JsonLines(run_folder / "metrics.jsonl", resume_step)
+        self.samples = JsonLines(run_folder / "samples.jsonl", resume_step)
+
+    @property
+    def name(self) -> str:
+        """Lightning's name of the logger."""
+        return "json_lines"
+
+    @property
+    def version(self) -> str:
+        """Lightning's version of the logger: none."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds to the row of `step`; what is not a finite number becomes null."""
+        self.metrics.add(int(step or 0), {k: v if math.isfinite(v) else None for k, v in metrics.items()})
+
+    @rank_zero_only
+    def log_text(self, name: str, text: str, step: int) -> None:
+        """Adds to `samples.jsonl`."""
+        self.samples.add(step, {name: text})
+
+    def log_histogram(self, name: str, heights: Sequence[float], step: int) -> None:
+        """Left to TensorBoard: one row of 256 experts and 60 layers would dwarf the curves."""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Left to TensorBoard and to the run folder's config."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes the open rows."""
+        self.metrics.write()
+        self.samples.write()
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Forces the files to disk: no row before a checkpoint may be lost with the power."""
+        self.metrics.sync()
+        self.samples.sync()
+
+    def finalize(self, status: str) -> None:
+        """The run is over, well or not."""
+        self.save()
