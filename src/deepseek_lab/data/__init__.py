@@ -1,0 +1,1 @@
+"""Corpora, their token files and the batches cut from them."""

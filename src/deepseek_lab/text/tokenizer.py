@@ -1,0 +1,185 @@
+"""Tokenizers over bytes: a byte-pair encoding trained on the corpus, and the plain bytes.
+
+Both split text into bytes first (GPT-2's byte alphabet), so every text has an encoding and decodes to
+itself, and the bytes a token stands for can be counted: loss in bits per byte compares runs of different
+vocabularies. Byte-pair encoding: Sennrich et al. 2016, algorithm 1, as DeepSeek-V3 §4.1 uses it. Its
+pre-tokenizer is GPT-2's: on Python code it trains twice as fast as DeepSeek's and leaves no more tokens.
+
+Special tokens carry DeepSeek's names. All that later training needs (chat, fill-in-the-middle, thinking)
+are reserved from the start, so that a pretrained network can be finetuned without a new vocabulary.
+Encoding never makes one out of plain text: a text that spells a special token is only text.
+
+Left out: normalisation and byte fallback (not needed over bytes), truncation, padding, chat templates.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+
+END_OF_TEXT = "<｜end▁of▁sentence｜>"
+SPECIAL_TOKENS = (
+    "<｜begin▁of▁sentence｜>",
+    END_OF_TEXT,
+    "<｜▁pad▁｜>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "<｜fim▁hole｜>",
+    "<｜fim▁begin｜>",
+    "<｜fim▁end｜>",
+    "<think>",
+    "</think>",
+)
+SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+
+
+def byte_alphabet() -> list[str]:
+    """GPT-2's 256 characters, one a byte: printable Latin-1 stands for itself, the rest from U+0100 up."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+
+
+class TokenizerConfig(CheckedConfig, ABC):
+    """What the data needs to know of a tokenizer's Config."""
+
+    @property
+    @abstractmethod
+    def largest_vocabulary(self) -> int:
+        """An upper bound on the built tokenizer's `vocab_size`, known before any text is read."""
+
+    @abstractmethod
+    def build(self, train_documents: Iterable[str]) -> "Tokenizer":
+        """A tokenizer fitted to `train_documents`."""
+
+
+class Tokenizer:
+    """Token ids for text, over bytes; saved as the json of the `tokenizers` library.
+
+    Safe to call from several threads.
+    """
+
+    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+        self._inner = inner
+        # Not part of the saved json: without it a text that spells a special token would become one.
+        self._inner.encode_special_tokens = True
+        special = self._inner.get_added_tokens_decoder()
+        self.special_ids: dict[str, int] = {str(token.content): int(index) for index, token in special.items()}
+        self.eos_id: int = self.special_ids[END_OF_TEXT]
+        self.vocab_size: int = int(self._inner.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, without any special token."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text."""
+        return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD, special tokens their names or nothing."""
+        text: str = self._inner.decode(list(ids), skip_special_tokens=skip_special)
+        return text
+
+    def to_bytes(self, ids: Iterable[int]) -> bytes:
+        """The exact bytes that `ids` stand for; special tokens stand for none."""
+        return b"".join(map(self.bytes_of_token.__getitem__, ids))
+
+    @cached_property
+    def bytes_of_token(self) -> list[bytes]:
+        """For every id the bytes it stands for, b"" for special tokens."""
+        byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
+        spelled = [b""] * self.vocab_size
+        for token, index in self._inner.get_vocab(with_added_tokens=True).items():
+            if token not in self.special_ids:
+                spelled[index] = bytes(byte_of[character] for character in token)
+        return spelled
+
+    def token_bytes(self) -> NDArray[np.int64]:
+        """(V,) how many UTF-8 bytes each token stands for; 0 for special tokens."""
+        return np.array([len(spelled) for spelled in self.bytes_of_token], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides how text is encoded."""
+        return hashlib.sha256(self._inner.to_str().encode()).hexdigest()[:16]
+
+    def save(self, path: str | Path) -> None:
+        """Writes one json file."""
+        Path(path).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads what `save` wrote; raises DataError when it is no tokenizer."""
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            return cls(tokenizers.Tokenizer.from_str(text))
+        except Exception as error:  # the library raises plain Exception
+            raise DataError(f"{path} is not a saved tokenizer: {error}") from None
+
+
+def _over_bytes(model: Any, *, by_words: bool) -> "tokenizers.Tokenizer":
+    """A `tokenizers` pipeline that applies `model` to the bytes of words, or to those of the whole text."""
+    inner = tokenizers.Tokenizer(model)
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=by_words)
+    inner.decoder = decoders.ByteLevel()
+    return inner
+
+
+class BytePairEncoding(Tokenizer):
+    """Byte-level BPE: the special tokens, the 256 bytes, then merges in the order they were learnt.
+
+    Words of letters and runs of punctuation are merged apart, so no merge can spell a special token.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TokenizerConfig):
+        vocab_size: int
+
+        def check(self) -> None:
+            if self.vocab_size < SMALLEST_VOCABULARY:
+                raise ConfigError(
+                    f"must be at least {SMALLEST_VOCABULARY} (256 bytes and {len(SPECIAL_TOKENS)} special tokens), "
+                    f"not {self.vocab_size}",
+                    "vocab_size",
+                )
+
+        @property
+        def largest_vocabulary(self) -> int:
+            return self.vocab_size
+
+        def build(self, train_documents: Iterable[str]) -> "BytePairEncoding":
+            inner = _over_bytes(models.BPE(), by_words=True)
+            trainer = trainers.BpeTrainer(
+                vocab_size=self.vocab_size,
+                special_tokens=list(SPECIAL_TOKENS),
+                initial_alphabet=byte_alphabet(),
+                show_progress=False,
+            )
+            inner.train_from_iterator(train_documents, trainer)
+            return BytePairEncoding(inner)
+
+
+class Bytes(Tokenizer):
+    """One token a byte: ids 0 to 255 are the bytes, then come the special tokens. A BPE without merges."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TokenizerConfig):
+        @property
+        def largest_vocabulary(self) -> int:
+            return SMALLEST_VOCABULARY
+
+        def build(self, train_documents: Iterable[str] = ()) -> "Bytes":
+            vocabulary = {character: byte for byte, character in enumerate(byte_alphabet())}
+            inner = _over_bytes(models.BPE(vocab=vocabulary, merges=[]), by_words=False)
+            inner.add_special_tokens(list(SPECIAL_TOKENS))
+            return Bytes(inner)
