@@ -24,11 +24,10 @@ from deepseek_lab.objectives.balance import Balance, balance_losses, updated_bia
 from deepseek_lab.objectives.masking import next_token_targets
 from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
-from deepseek_lab.stages.base import Stage, StageData, StepBatch
-from deepseek_lab.stages.held_out import held_out_metrics, held_out_sums
+from deepseek_lab.stages.held_out import HeldOutLoss
 
 
-class PretrainStage(Stage):
+class PretrainStage(HeldOutLoss):
     """`PretrainStage.Config(...).build(model, data, …)`, then `Trainer.fit`."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -46,37 +45,20 @@ class PretrainStage(Stage):
             if self.mtp_late_from > 1:
                 raise ConfigError(f"must be a fraction of the run, not {self.mtp_late_from}", "mtp_late_from")
 
-        def build(self, model: Transformer, data: StageData, balance: Balance, **loop: Any) -> "PretrainStage":
-            """`loop` holds what `Stage` takes: optimizer, schedule, seed, validation_batches; isolate_documents."""
+        def build(self, model: Transformer, data: Any, balance: Balance, **loop: Any) -> "PretrainStage":
+            """`loop`: isolate_documents, and what `Stage` takes: optimizer, schedule, seed, validation_batches."""
             return PretrainStage(self, model, data, balance, **loop)
 
-    model: Transformer
-    token_bytes_V: Tensor
-
-    def __init__(
-        self,
-        config: Config,
-        model: Transformer,
-        data: Any,
-        balance: Balance,
-        isolate_documents: bool = False,
-        **loop: Any,
-    ) -> None:
+    def __init__(self, config: Config, model: Transformer, data: Any, balance: Balance, **loop: Any) -> None:
         super().__init__(model, data, **loop)
         self.config = config
         self.balance = balance
-        self.isolate_documents = isolate_documents
         self.expert_load: list[tuple[int, Tensor]] = []
         """Layer and (E,) load of each router in the last step, over all micro-batches and ranks."""
         self._load_sums: dict[int, Tensor] = {}
-        self.register_buffer("token_bytes_V", torch.as_tensor(data.token_bytes_V).long(), persistent=False)
 
-    @property
-    def mtp_weight(self) -> float:
-        """λ of the step about to be done; 0 without MTP modules."""
-        return self._mtp_weight_at(self.steps_done)
-
-    def _mtp_weight_at(self, step: int) -> float:
+    def mtp_weight_at(self, step: int) -> float:
+        """λ of a step counted from 0; 0 without MTP modules."""
         c = self.config
         weight = mtp_loss_weight(step, self.trainer.max_steps, c.mtp_weight, c.mtp_late_weight, c.mtp_late_from)
         return weight if len(self.model.mtp) else 0.0
@@ -98,28 +80,31 @@ class PretrainStage(Stage):
     def micro_loss(self, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Stage.micro_loss`."""
         document_BT = micro.document_BT1[:, :-1] if self.isolate_documents else None
-        output = self.model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=self.mtp_weight > 0)
-        loss, parts = self._token_losses(output, micro, totals)
+        weight = self.mtp_weight_at(self.steps_done)
+        output = self.model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=weight > 0)
+        loss, parts = self._token_losses(output, micro, totals, weight)
         if output.routing:
             balance_loss = self._balance_loss(output.routing, micro.tokens_BT1.shape[0] / totals[-1])
             if self.balance.has_losses:
                 loss, parts["train/balance_loss"] = loss + balance_loss, balance_loss
         return loss, parts
 
-    def _token_losses(self, output: ModelOutput, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of all cross-entropies, and each one's mean."""
-        hidden = [output.hidden_BTD, *output.mtp_hidden]
-        targets = self._targets(micro)[: len(hidden)]
-        weights = [1.0, *[depth_weight(self.mtp_weight, len(output.mtp_hidden))] * len(output.mtp_hidden)]
+    def _token_losses(
+        self, output: ModelOutput, micro: Any, totals: Tensor, mtp_weight: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of all cross-entropies, and the mean of each."""
+        hidden, n_depths = [output.hidden_BTD, *output.mtp_hidden], len(output.mtp_hidden)
+        weights = [1.0] + [depth_weight(mtp_weight, n_depths)] * n_depths
+        names = ["train/loss_next_token"] + [f"train/loss_mtp_{k + 1}" for k in range(n_depths)]
+        targets = self._targets(micro)[: n_depths + 1]
         rows = [w * (valid / total).flatten() for w, (_, valid), total in zip(weights, targets, totals, strict=False)]
         loss, nll_N = chunked_cross_entropy(
-            torch.cat([h.flatten(0, 1) for h in hidden]) if len(hidden) > 1 else hidden[0].flatten(0, 1),
+            torch.cat([h.flatten(0, 1) for h in hidden]) if n_depths else output.hidden_BTD.flatten(0, 1),
             self.model.head_weight_VD,
             torch.cat([t.flatten() for t, _ in targets]),
             torch.cat(rows),
         )
         nats = nll_N.split([row.shape[0] for row in rows])
-        names = ["train/loss_next_token", *(f"train/loss_mtp_{k}" for k in range(1, len(hidden)))]
         parts = {name: n.sum() / total for name, n, total in zip(names, nats, totals, strict=False)}
         target_bytes = self.token_bytes_V[targets[0][0]] * targets[0][1]
         return loss, {**parts, "bytes_per_target": target_bytes.sum() / totals[0]}
@@ -148,17 +133,4 @@ class PretrainStage(Stage):
         """Adds bits per byte and λ."""
         n_bytes = means.pop("bytes_per_target")
         means["train/bits_per_byte"] = means["train/loss_next_token"] / math.log(2) / max(n_bytes, 1e-9)
-        return {**means, "train/mtp_weight": self._mtp_weight_at(self.steps_done - 1)} if len(self.model.mtp) else means
-
-    def on_validation_epoch_start(self) -> None:
-        """Sums start at zero."""
-        self._held_out = torch.zeros(3, dtype=torch.float64, device=self.device)
-
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Adds one held-out micro-batch."""
-        for micro in batch.micro_batches:
-            self._held_out += held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents)
-
-    def on_validation_epoch_end(self) -> None:
-        """One division over all batches and ranks."""
-        self.record(held_out_metrics(self.over_ranks(self._held_out)))
+        return {**means, "train/mtp_weight": self.mtp_weight_at(self.steps_done - 1)} if len(self.model.mtp) else means

@@ -1,0 +1,59 @@
+"""What the loop asks of data, and the loaders that Lightning draws steps from.
+
+Batch k is a pure function of (seed, k), so a loader has no position of its own: it starts where the stage
+stands. No workers and no randomness; a batch is cut out of a memory map.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+
+
+class StageData(Protocol):
+    """Batch k as a pure function, held-out batches, an identity."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Names the data; `hash` tells two data sets apart."""
+
+    def step_batch(self, k: int, rank: int = 0, world_size: int = 1) -> Sequence[Any]:
+        """The micro-batches of optimiser step k (from 0) for one rank; each has `.to(device)`."""
+
+    def validation_batches(self, limit: int | None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        """Held-out micro-batches for one rank, the same at every call; None takes the whole split."""
+
+
+class StepBatch:
+    """The micro-batches of one step; a class of its own, so that Lightning does not look inside."""
+
+    def __init__(self, micro_batches: Sequence[Any]) -> None:
+        self.micro_batches = list(micro_batches)
+
+    def to(self, device: torch.device) -> "StepBatch":
+        """All micro-batches on `device`."""
+        return StepBatch([micro.to(device) for micro in self.micro_batches])
+
+
+class TrainingSteps:
+    """Yields the batches of the steps that are left, from the step the stage stands at."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        stage, ranks = self._stage, (self._stage.global_rank, self._stage.trainer.world_size)
+        for k in range(stage.steps_done, stage.trainer.max_steps):
+            yield StepBatch(stage.data.step_batch(k, *ranks))
+
+
+class HeldOutBatches:
+    """Yields the held-out batches, one micro-batch each."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        stage, ranks = self._stage, (self._stage.global_rank, self._stage.trainer.world_size)
+        for micro in stage.data.validation_batches(stage.validation_batches, *ranks):
+            yield StepBatch([micro])

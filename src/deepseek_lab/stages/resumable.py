@@ -1,0 +1,76 @@
+"""What a checkpoint holds beyond weights and optimiser, and the refusal to go on with another run.
+
+Lightning saves neither random state nor the position in the data, and its loop counters are those of the
+moment it saves in. Here the counters are written as they stand between two steps, and with them: steps,
+tokens, the open window of means, every generator, the model's config. All of it is plain values and
+tensors. Seed, data set and model config of a checkpoint must be those of the run that goes on.
+
+Left out: random state of ranks other than 0 (nothing in training draws from it).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.checkpoint import native, random_state
+from deepseek_lab.config import DataError
+from deepseek_lab.stages.recording import Recording
+from deepseek_lab.stages.window import Window
+from deepseek_lab.trainer_plugins.loop_state import finished_step
+
+
+class Resumable(Recording):
+    """A stage whose state between two steps is in its checkpoint, to the bit."""
+
+    model: Any
+    tokens_seen: Tensor
+
+    def __init__(self, seed: int, data_hash: str) -> None:
+        super().__init__()
+        self.seed = seed
+        self.data_hash = data_hash
+        self.window = Window()
+        self._random_state: dict[str, Any] | None = None
+        self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"stage": type(self).__name__, "seed": self.seed, "data": self.data_hash}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what Lightning leaves out."""
+        checkpoint["loops"] = finished_step(self.steps_done)
+        checkpoint["model_config"] = native.describe(self.model.config)
+        checkpoint["run"] = {
+            **self._identity(),
+            "steps_done": self.steps_done,
+            "tokens_seen": int(self.tokens_seen),
+            "window": self.window.state_dict(),
+            "latest": dict(self.latest),
+            "random": random_state.capture(self.device),
+        }
+
+    def require_same_run(self, checkpoint: dict[str, Any]) -> None:
+        """Raises DataError, in one line, when going on from `checkpoint` would be another run."""
+        for name, ours in self._identity().items():
+            theirs = checkpoint["run"].get(name)
+            if theirs != ours:
+                raise DataError(f"the checkpoint is of another run: its {name} is {theirs}, here it is {ours}")
+        if native.rebuild(checkpoint["model_config"]) != self.model.config:
+            raise DataError("the checkpoint is of another run: its model has another config")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back. Raises DataError when it is of another run."""
+        self.require_same_run(checkpoint)
+        run = checkpoint["run"]
+        self.steps_done = run["steps_done"]
+        self.tokens_seen.fill_(run["tokens_seen"])
+        self.window.load_state_dict(run["window"])
+        self.latest = dict(run["latest"])
+        self._random_state = run["random"]
+
+    def on_train_start(self) -> None:
+        """Random generators go back last: building loaders and loggers must not have moved them."""
+        if self._random_state is not None:
+            random_state.restore(self._random_state, self.device)
+            self._random_state = None
