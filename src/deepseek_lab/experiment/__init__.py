@@ -3,3 +3,19 @@
 `check` and `train` are what scripts/train.py calls; `evaluate` and `generate` read a finished run.
 The heavy modules are imported when one of them is called, so that a mistyped option answers at once.
 """
+
+from omegaconf import DictConfig
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises ConfigError for a config that cannot run; see `training.check`."""
+    from deepseek_lab.experiment.training import check as check_config
+
+    check_config(cfg)
+
+
+def train(cfg: DictConfig) -> float:
+    """Runs one training job and returns its last validation loss; see `training.train`."""
+    from deepseek_lab.experiment.training import train as train_config
+
+    return train_config(cfg)

@@ -1,0 +1,176 @@
+"""`scripts/train.py`: from a composed config to a finished run folder.
+
+The order matters for exact resume: the global generators are seeded before the weights are drawn, data
+draws from its own pure function of (seed, step), and a checkpoint puts everything else back.
+"""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from deepseek_lab.callbacks.checkpointing import Checkpointing
+from deepseek_lab.callbacks.expert_load import ExpertLoad
+from deepseek_lab.callbacks.progress import ProgressLine
+from deepseek_lab.callbacks.provenance import Provenance
+from deepseek_lab.callbacks.samples import Samples
+from deepseek_lab.callbacks.summary import Summary, mark_done
+from deepseek_lab.callbacks.throughput import Throughput
+from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
+from deepseek_lab.config import ConfigError
+from deepseek_lab.data.pretrain import PretrainData
+from deepseek_lab.experiment.banner import print_banner
+from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+from deepseek_lab.experiment.facts import hyperparameters, summary_facts
+from deepseek_lab.experiment.finished import find_run
+from deepseek_lab.generation import generate
+from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.planning.counts import Counts, count
+from deepseek_lab.precision.recipe import apply
+from deepseek_lab.stages.base import Stage
+from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
+from deepseek_lab.trainer_plugins.json_lines import JsonLinesLogger
+from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
+
+SAMPLE_PROMPT = "def "
+SAMPLE_TOKENS = 96
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises ConfigError for anything that cannot run, before data is read or memory taken."""
+    configs = read_configs(cfg)
+    if configs.data.seq_len > configs.model.max_seq_len:
+        raise ConfigError(
+            f"= {configs.data.seq_len} is longer than model.max_seq_len = {configs.model.max_seq_len}", "data.seq_len"
+        )
+    if configs.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
+    with torch.device("meta"):
+        model = configs.model.build()
+    configs.balance.check_model([router.config.n_routed_experts for router in model.routers()])
+
+
+def train(cfg: DictConfig) -> float:
+    """Runs one job in Hydra's output folder; returns its last validation loss (what a sweep ranks by)."""
+    check(cfg)
+    run = TrainingRun(cfg)
+    run.fit()
+    return run.stage.latest["val/loss"]
+
+
+class TrainingRun:
+    """The objects of one run, built in order; `fit` trains and marks the folder done."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.console = Console(stderr=True)
+        self.folder = Path(HydraConfig.get().runtime.output_dir)
+        self.configs = read_configs(cfg)
+        if self.configs.trainer.n_threads:
+            torch.set_num_threads(self.configs.trainer.n_threads)
+        self.checkpoint = latest_checkpoint(Path(cfg.resume)) if cfg.resume else None
+        self.first_step = int(read_checkpoint(self.checkpoint)["run"]["steps_done"]) if self.checkpoint else 0
+        self._seed()
+        self.data = self._data()
+        self.model = self._model()
+        self.counts = count(self.model, self.configs.data.seq_len)
+        self.stage = self._stage()
+
+    def _seed(self) -> None:
+        random.seed(self.configs.seed)
+        np.random.seed(self.configs.seed)
+        torch.manual_seed(self.configs.seed)
+
+    def _data(self) -> PretrainData:
+        data: PretrainData = self.configs.data.build(
+            self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
+        )
+        data.tokenizer.save(self.folder / "tokenizer.json")
+        return data
+
+    def _model(self) -> Transformer:
+        model = self.configs.model.build()
+        if self.cfg.init_from and not self.checkpoint:
+            start = find_run(self.cfg.init_from).model(torch.device("cpu"))
+            if start.config != model.config:
+                raise ConfigError(f"{self.cfg.init_from} holds a model of another shape", "init_from")
+            model.load_state_dict(start.state_dict())
+        apply(model, self.configs.precision)
+        return model.train()
+
+    def _stage(self) -> Stage:
+        c = self.configs
+        stage: Stage = c.stage.build(
+            self.model,
+            self.data,
+            c.balance,
+            isolate_documents=c.data.isolate_documents,
+            optimizer=c.optimizer,
+            schedule=c.schedule,
+            seed=c.seed,
+            validation_batches=c.trainer.validation_batches,
+        )
+        return stage
+
+    def fit(self) -> None:
+        """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""
+        peak = self.configs.hardware.peak(self._device_type(), self.configs.precision.name)
+        tokens = self.configs.trainer.max_steps * self.configs.data.batch_size * self.configs.data.seq_len
+        print_banner(
+            self.console, self.folder, self.counts, tokens, peak, self.first_step, self.configs.trainer.max_steps
+        )
+        trainer = self._trainer(peak)
+        trainer.fit(self.stage, ckpt_path=self.checkpoint)
+        mark_done(self.folder)
+
+    def _device_type(self) -> str:
+        cuda = self.configs.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        return "cuda" if cuda else "cpu"
+
+    def _trainer(self, peak: float | None) -> Trainer:
+        settings = self.configs.trainer
+        resume_step = self.first_step if self.checkpoint else None
+        curves = TensorBoardCurves(self.folder, resume_step)
+        config = OmegaConf.to_yaml(self.cfg, resolve=True)
+        curves.describe_run(hyperparameters(self.configs, self.counts), ["val/loss", "val/bits_per_byte"], config)
+        return Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=settings.strategy,
+            precision=self.configs.precision.lightning,
+            max_steps=settings.max_steps,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            val_check_interval=settings.validate_every,
+            log_every_n_steps=settings.log_every,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            logger=[JsonLinesLogger(self.folder, resume_step), curves],
+            callbacks=[
+                Throughput(self.counts.flops_per_token, peak),
+                ExpertLoad(),
+                Samples(self._sample),
+                Provenance(self.folder, self.configs.seed, self.data.manifest),
+                ProgressLine(self.console),
+                Summary(self.folder, summary_facts(self.cfg, self.folder, self.configs, self.counts, self.data)),
+                Checkpointing(self.folder, settings.checkpoint_every, settings.keep_checkpoints),
+            ],
+            plugins=[AtomicCheckpointIO()],
+        )
+
+    def _sample(self) -> str:
+        """A short continuation, greedy, so that it shows the model and not the luck of a draw."""
+        prompt = self.data.tokenizer.encode(SAMPLE_PROMPT)
+        room = min(SAMPLE_TOKENS, self.model.config.max_seq_len - len(prompt))
+        ids = generate(self.model, [prompt], room, temperature=0.0, eos_id=self.data.tokenizer.eos_id)
+        return self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
+
+
+__all__ = ["Counts", "ExperimentConfigs", "check", "train"]
