@@ -148,7 +148,7 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     remedy = f"delete the folder {folder} and run again: it is made anew"
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        sizes: dict[str, int] = manifest["file_sizes"]
+        sizes: dict[str, int] = dict(manifest["file_sizes"])
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         cause = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise DataError(f"{folder / MANIFEST} {cause}; {remedy}") from None
