@@ -126,7 +126,8 @@ def rotate(x_BTHR: Tensor, rotation_BTR: Tensor, layout: Layout) -> Tensor:
     """Turns (B, T, H, R) queries or keys by (B or 1, T, R/2) rotations; keeps layout and dtype."""
     turn_BT1R = rotation_BTR.unsqueeze(2)
     if layout == "interleaved":
-        pairs = torch.view_as_complex(x_BTHR.float().unflatten(-1, (-1, 2)))
+        wide = torch.promote_types(x_BTHR.dtype, torch.float32)  # no complex arithmetic in 16 bits
+        pairs = torch.view_as_complex(x_BTHR.to(wide).unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * turn_BT1R).flatten(-2).to(x_BTHR.dtype)
     cos, sin = turn_BT1R.real.to(x_BTHR.dtype), turn_BT1R.imag.to(x_BTHR.dtype)
     a, b = x_BTHR.chunk(2, dim=-1)

@@ -12,7 +12,6 @@ Shapes: B batch, T new tokens, S keys, D width, V vocabulary.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig

@@ -78,7 +78,7 @@ class GroupedAttention(Attention):
             write_tokens(cache_BL, new_BT, context.slots_BT, context.keep_BT, context.start)
             if context.read_cache:
                 k_BTGK, v_BTGK = cache_BL[:, : context.n_keys].to(x_BTD.dtype).unbind(2)
-        heads = (t.transpose(1, 2) for t in (q_BTHK, k_BTGK, v_BTGK))
-        y_BHTK = attend(*heads, context.mask_BTS, self.scale)
+        q_BHTK, k_BGSK, v_BGSK = (t.transpose(1, 2) for t in (q_BTHK, k_BTGK, v_BTGK))
+        y_BHTK = attend(q_BHTK, k_BGSK, v_BGSK, context.mask_BTS, self.scale)
         out: Tensor = self.wo(y_BHTK.transpose(1, 2).flatten(2))
         return out

@@ -118,9 +118,9 @@ class LatentAttention(Attention):
         kv_BSHX = self.wkv_b(latent_BSC).unflatten(-1, (c.n_heads, -1))
         k_nope, v_BSHV = kv_BSHX.split((c.qk_nope_head_dim, c.v_head_dim), -1)
         k_pe = k_pe_BSR.unsqueeze(2).expand(-1, -1, c.n_heads, -1).to(k_nope.dtype)
-        q_BTHK = torch.cat((q_nope, q_pe), dim=-1)
-        k_BSHK = torch.cat((k_nope, k_pe), dim=-1)
-        y_BHTV = attend(*(t.transpose(1, 2) for t in (q_BTHK, k_BSHK, v_BSHV)), mask, self.scale)
+        q_BHTK = torch.cat((q_nope, q_pe), dim=-1).transpose(1, 2)
+        k_BHSK = torch.cat((k_nope, k_pe), dim=-1).transpose(1, 2)
+        y_BHTV = attend(q_BHTK, k_BHSK, v_BSHV.transpose(1, 2), mask, self.scale)
         out: Tensor = self.wo(y_BHTV.transpose(1, 2).flatten(2))
         return out
 
@@ -135,7 +135,8 @@ class LatentAttention(Attention):
         scores_BTHS = scores.view(batch, time, c.n_heads, -1)
         if mask is not None:
             scores_BTHS = scores_BTHS.masked_fill(~mask.transpose(1, 2), float("-inf"))
-        p_BXS = F.softmax(scores_BTHS.float(), dim=-1).to(q_BTHX.dtype).flatten(1, 2)
+        wide = torch.promote_types(scores_BTHS.dtype, torch.float32)
+        p_BXS = F.softmax(scores_BTHS, dim=-1, dtype=wide).to(q_BTHX.dtype).flatten(1, 2)
         mixed_BTHC = torch.bmm(p_BXS, stored_BSX[..., : c.kv_lora_rank]).view(batch, time, c.n_heads, -1)
         y_BTHV = torch.einsum("bthc,hvc->bthv", mixed_BTHC, up_value_HVC)
         out: Tensor = self.wo(y_BTHV.flatten(2))

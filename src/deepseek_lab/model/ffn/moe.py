@@ -15,7 +15,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from deepseek_lab.config import CheckedConfig
 from deepseek_lab.model.ffn.dense import DenseFeedForward
 from deepseek_lab.model.ffn.experts import Experts
 from deepseek_lab.model.ffn.router import Router, RouterConfig, SigmoidRouter, SoftmaxRouter

@@ -37,16 +37,20 @@ class RouterConfig(CheckedConfig):
     def check(self) -> None:
         self.require_positive("n_routed_experts", "n_activated_experts", "n_expert_groups", "n_limited_groups")
         if self.n_routed_experts % self.n_expert_groups:
-            raise ConfigError(f"must divide n_routed_experts ({self.n_routed_experts})", "n_expert_groups")
+            raise ConfigError(
+                f"must divide n_routed_experts ({self.n_routed_experts}), which {self.n_expert_groups} does not",
+                "n_expert_groups",
+            )
         if self.n_limited_groups > self.n_expert_groups:
             raise ConfigError(
                 f"must be at most n_expert_groups ({self.n_expert_groups}), not {self.n_limited_groups}",
                 "n_limited_groups",
             )
         reachable = self.n_routed_experts // self.n_expert_groups * self.n_limited_groups
-        if self.n_activated_experts > reachable:
+        activated = self.n_activated_experts
+        if activated > reachable:
             raise ConfigError(
-                f"must be at most the {reachable} routed experts that a token can reach, not {self.n_activated_experts}",
+                f"must be at most the {reachable} routed experts that a token can reach, not {activated}",
                 "n_activated_experts",
             )
 
@@ -62,9 +66,10 @@ class Router(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.n_routed_experts, dim))
 
     def logits(self, x_ND: Tensor) -> Tensor:
-        """(N, D) -> (N, E) fp32."""
+        """(N, D) -> (N, E) fp32 (fp64 for fp64)."""
+        wide = torch.promote_types(x_ND.dtype, torch.float32)
         with torch.autocast(x_ND.device.type, enabled=False):
-            return F.linear(x_ND.float(), self.weight.float())
+            return F.linear(x_ND.to(wide), self.weight.to(wide))
 
     def mask_groups(self, choice_NE: Tensor, group_score_NG: Tensor, fill: float) -> Tensor:
         """Replaces the choice scores outside each token's best `n_limited_groups` groups by `fill`."""
