@@ -3,12 +3,16 @@
 import errno
 import json
 import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepseek_lab.config import DataError
-from deepseek_lab.data import token_files, whole_folder
+from deepseek_lab.data import whole_folder
 from deepseek_lab.data.corpus import SPLITS, split_of
 from deepseek_lab.data.token_files import TokenFiles, token_dtype
 from deepseek_lab.text.tokenizer import BytePairEncoding, Bytes
@@ -105,16 +109,15 @@ def test_a_full_disk_at_any_file_leaves_nothing_and_the_next_call_succeeds(folde
     assert config(folder).token_files(Bytes.Config()).manifest["splits"]["train"]["files"] > 0
 
 
-def test_a_full_disk_while_tokens_are_written_leaves_nothing(folder, monkeypatch):
-    def add(self, ids, n_bytes):
-        if self._offsets[-1] > 100:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        original(self, ids, n_bytes)
-
-    original = token_files._SplitWriter.add
-    monkeypatch.setattr(token_files._SplitWriter, "add", add)
-    with pytest.raises(OSError, match="No space left"):
-        config(folder).token_files(Bytes.Config())
+def test_a_write_that_the_system_refuses_half_way_leaves_nothing(folder):
+    (folder / "text" / "large.py").write_text("x" * 400_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not be written .File too large"):
+            config(folder).token_files(Bytes.Config())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(folder / "cache" / "data") == []
 
 
@@ -139,6 +142,20 @@ def test_a_foreign_manifest_is_named(folder, content):
     path.write_text(content)
     with pytest.raises(DataError, match=r"manifest\.json cannot be read"):
         config(folder).token_files(Bytes.Config())
+
+
+def test_processes_that_start_together_agree(folder):
+    code = (
+        "import sys; from pathlib import Path; from tests.data.small import config;"
+        "from deepseek_lab.text.tokenizer import Bytes;"
+        "print(config(Path(sys.argv[1])).token_files(Bytes.Config()).folder)"
+    )
+    root = Path(__file__).parents[2]
+    start = [sys.executable, "-c", code, str(folder)]
+    running = [subprocess.Popen(start, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = {process.communicate()[0].strip() for process in running}
+    assert [process.returncode for process in running] == [0, 0]
+    assert told == {str(folder / "cache" / "data" / name) for name in os.listdir(folder / "cache" / "data")}
 
 
 def test_ids_take_two_bytes_where_they_fit():

@@ -29,6 +29,11 @@ def test_an_error_leaves_nothing(tmp_path, error):
     assert os.listdir(tmp_path) == []
 
 
+def test_an_error_that_names_its_own_file_is_left_alone(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"source\.txt"), whole_folder(tmp_path / "folder"):
+        (tmp_path / "source.txt").read_text()
+
+
 def test_another_that_was_faster_wins(tmp_path):
     target = tmp_path / "folder"
     with whole_folder(target) as ours:
@@ -57,7 +62,7 @@ def test_a_file_is_replaced_whole_or_kept(tmp_path):
             if fail:
                 raise OSError(errno.ENOSPC, "full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OSError, match=f"{target}: could not be written .No space left"):
         write(fail=True)
     assert (target.read_text(), os.listdir(tmp_path)) == ("old", ["file"])
     write(fail=False)

@@ -57,5 +57,5 @@ class StandardLibrary(Corpus):
 
     def documents(self) -> Iterator[Document]:
         if not self._documents:
-            raise DataError(f"{self.root} holds no .py files: this Python has no readable standard library")
+            raise DataError(f"{self.root} holds no Python files to train on")
         yield from self._documents

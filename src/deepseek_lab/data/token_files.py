@@ -6,6 +6,7 @@ end), with `tokenizer.json` and `manifest.json`. The manifest is what a run reco
 sizes in it tell a damaged folder. Reading is by memory map: nothing is loaded, and processes share it.
 """
 
+import io
 import json
 import platform
 from collections.abc import Callable
@@ -64,14 +65,17 @@ class _SplitWriter:
 
     def add(self, ids: list[int], n_bytes: int) -> None:
         """Writes one document and its end-of-text token."""
-        np.array([*ids, self._eos_id], dtype=self._dtype).tofile(self._file)
+        # Not tofile: on a full disk numpy's own writing raises an OSError without errno or reason.
+        self._file.write(np.array([*ids, self._eos_id], dtype=self._dtype).tobytes())
         self._offsets.append(self._offsets[-1] + len(ids) + 1)
         self._bytes += n_bytes
 
     def finish(self) -> dict[str, int]:
         """Writes the offsets and says what the split holds."""
         self.close()
-        np.save(self._offsets_path, np.array(self._offsets, dtype=np.int64))
+        content = io.BytesIO()
+        np.save(content, np.array(self._offsets, dtype=np.int64))
+        self._offsets_path.write_bytes(content.getbuffer())
         return {"files": len(self._offsets) - 1, "bytes": self._bytes, "tokens": self._offsets[-1]}
 
     def close(self) -> None:

@@ -22,13 +22,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        yield partial
-        for path in partial.iterdir():
-            to_disk(path)
-        to_disk(partial)
-        partial.chmod(0o755)  # mkdtemp makes private folders; a cache may be shared
-        _rename(partial, target)
-        to_disk(target.parent)
+        with _naming(target):
+            yield partial
+            for path in [*partial.iterdir(), partial]:
+                to_disk(path)
+            partial.chmod(0o755)  # mkdtemp makes private folders; a cache may be shared
+            _rename(partial, target)
+            to_disk(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -38,14 +38,26 @@ def whole_file(target: Path) -> Iterator[IO[str]]:
     """Gives a text file to write; it becomes (or replaces) `target` when the block ends without an error."""
     partial = target.with_name(f".{target.name}-{os.getpid()}")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-        to_disk(target.parent)
+        with _naming(target):
+            with partial.open("w", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+            to_disk(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Says which file or folder the disk refused; a failed write does not know its own name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, f"{target}: could not be written ({os.strerror(error.errno)})") from None
 
 
 def to_disk(path: Path) -> None:
