@@ -1,0 +1,176 @@
+"""Which variants a set of runs compares, and which differences are larger than chance makes them.
+
+Runs are told apart by what differs between their choices and typed values; the seed does not count, so
+the seeds of one variant stand together and a variant's figure is their mean. How far two seeds of the
+baseline lie apart says what the seed alone does to the result: spread = max − min over the baseline's
+seeds. A difference to the baseline that is not larger may be chance. With two or three seeds that is a
+rule of thumb and no statistical test: it can be wrong in both directions.
+
+Pure: nothing is read or written here. Left out: intervals and tests, which two seeds cannot carry.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+
+from deepseek_lab.config import ConfigError, nearest
+from deepseek_lab.report.runs import Run
+
+Settings = tuple[tuple[str, str], ...]
+
+NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "hydra", "hardware", "debug"})
+"""Top-level keys that do not tell one variant from another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The runs of one variant, one a seed; `settings` is what tells it from the others."""
+
+    settings: Settings
+    runs: tuple[Run, ...]
+
+    @property
+    def label(self) -> str:
+        """`mla` when one thing differs between the variants, else `attention=mla ffn=moe`."""
+        if len(self.settings) == 1:
+            return self.settings[0][1]
+        return " ".join(f"{key}={value}" for key, value in self.settings) or self.runs[0].name
+
+    @property
+    def loss(self) -> float:
+        """Validation loss in nats per token, mean over seeds."""
+        return fmean(run.loss for run in self.runs)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Validation bits per byte, mean over seeds."""
+        return fmean(run.bits_per_byte for run in self.runs)
+
+    @property
+    def spread(self) -> float | None:
+        """Largest minus smallest bits per byte over the seeds; None with one seed."""
+        values = [run.bits_per_byte for run in self.runs]
+        return max(values) - min(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Variants in the order of their sweep, one of them the baseline, and what a reader must know."""
+
+    variants: tuple[Variant, ...]
+    baseline: Variant
+    warnings: tuple[str, ...]
+
+    @property
+    def axis(self) -> str:
+        """The name of what differs (`attention`), or `variant` when that is nothing or several things."""
+        settings = self.baseline.settings
+        return settings[0][0] if len(settings) == 1 else "variant"
+
+    def difference(self, variant: Variant) -> float:
+        """Bits per byte of a variant minus those of the baseline; negative is better."""
+        return variant.bits_per_byte - self.baseline.bits_per_byte
+
+    def exceeds_spread(self, variant: Variant) -> bool | None:
+        """Whether the difference is larger than the spread of the baseline's seeds; None when that is unknown."""
+        if variant is self.baseline or self.baseline.spread is None:
+            return None
+        return abs(self.difference(variant)) > self.baseline.spread
+
+    @property
+    def verdict(self) -> str:
+        """One honest sentence on what the spread can and cannot say."""
+        name, seeds, spread = self.baseline.label, len(self.baseline.runs), self.baseline.spread
+        if len(self.variants) == 1:
+            return f"All runs are the same variant ({name}); there is nothing to compare it with."
+        if spread is None:
+            return (
+                f"{name} was run with one seed, so nothing says which differences are chance; "
+                "run it with a second seed to see."
+            )
+        return (
+            f"The {seeds} seeds of {name} lie {spread:.3f} bits per byte apart. A larger difference is marked "
+            "'beyond', any other 'within': it may be chance. A rule of thumb from so few seeds, not a statistical test."
+        )
+
+
+def run_settings(run: Run) -> dict[str, str]:
+    """Everything that could tell a run from others: its choices, and the values typed for it."""
+    settings = {key: str(value) for key, value in run.choices.items() if value is not None}
+    for line in run.overrides:
+        key, _, value = line.lstrip("+~").partition("=")
+        settings.setdefault(key, value)
+    return {key: value for key, value in settings.items() if key.split(".")[0] not in NOT_A_SETTING}
+
+
+def _typed(runs: Sequence[Run]) -> set[str]:
+    return {line.lstrip("+~").partition("=")[0] for run in runs for line in run.overrides}
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """The keys that tell the variants apart, typed ones first.
+
+    A key that nobody typed and that only follows another (`ffn=moe` brings `balance=auxiliary_free`)
+    is left out.
+    """
+    settings = [run_settings(run) for run in runs]
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
+    typed = _typed(runs)
+    kept = [key for key in differing if key in typed]
+    for key in (key for key in differing if key not in typed):
+        if _n_groups(settings, [*kept, key]) > _n_groups(settings, kept):
+            kept.append(key)
+    return kept
+
+
+def _n_groups(settings: Sequence[dict[str, str]], keys: Sequence[str]) -> int:
+    return len({tuple(each.get(key) for key in keys) for each in settings})
+
+
+def compare(runs: Sequence[Run], baseline: str | None = None) -> Comparison:
+    """Groups runs into variants and chooses the baseline.
+
+    runs: at least one, in the order of their sweep
+    baseline: a variant's label, or its `attention=mha`; None takes the first variant
+    Raises ConfigError when no variant has that name.
+    """
+    keys = differing_keys(runs)
+    groups: dict[Settings, list[Run]] = {}
+    for run in runs:
+        settings = run_settings(run)
+        groups.setdefault(tuple((key, settings.get(key, "default")) for key in keys), []).append(run)
+    variants = tuple(Variant(settings=key, runs=_one_a_seed(group)) for key, group in groups.items())
+    chosen = variants[0] if baseline is None else _named(variants, baseline)
+    return Comparison(variants=variants, baseline=chosen, warnings=tuple(_warnings(runs, variants)))
+
+
+def _one_a_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The last run of each seed: a repeated run is no second sample of chance."""
+    by_seed = sorted(runs, key=lambda run: run.seed)
+    return tuple(list(group)[-1] for _, group in groupby(by_seed, key=lambda run: run.seed))
+
+
+def _named(variants: Sequence[Variant], name: str) -> Variant:
+    labels = {variant.label: variant for variant in variants}
+    written = {" ".join(f"{k}={v}" for k, v in variant.settings): variant for variant in variants}
+    found = labels.get(name) or written.get(name)
+    if found is None:
+        problem = f"names no variant: {name}{nearest(name, labels)} (variants: {', '.join(labels)})"
+        raise ConfigError(problem, "baseline")
+    return found
+
+
+def _warnings(runs: Sequence[Run], variants: Sequence[Variant]) -> list[str]:
+    """What makes the comparison less than fair."""
+    warnings = []
+    if len({run.data_hash for run in runs}) > 1:
+        warnings.append("The runs were trained on different data: their losses cannot be compared.")
+    least, most = min(run.tokens for run in runs), max(run.tokens for run in runs)
+    if most > 1.01 * least:
+        warnings.append(f"The runs saw different numbers of training tokens ({least:,} to {most:,}).")
+    dropped = len(runs) - sum(len(variant.runs) for variant in variants)
+    if dropped:
+        warnings.append(f"{dropped} run(s) repeat a variant and seed; the last of each is counted.")
+    return warnings

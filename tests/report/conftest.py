@@ -1,0 +1,72 @@
+"""Run folders as a finished run leaves them, with losses that a test chooses."""
+
+import json
+import math
+
+import pytest
+
+CHOICES = {"model": "micro", "attention": "mha", "ffn": "dense", "balance": "none", "experiment": None}
+VALIDATED = range(0, 601, 50)
+
+
+class Runs:
+    """Writes run folders below one folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.number = 0
+
+    def summary(self, attention, seed, bits, choices, overrides, **changes):
+        return {
+            "name": f"attention-{attention}",
+            "stage": "pretrain",
+            "seed": seed,
+            "choices": {**CHOICES, "attention": attention, **(choices or {})},
+            "overrides": [f"attention={attention}", f"seed={seed}", *overrides],
+            "counts": {"total_params": 1_060_000, "active_params": 1_060_000, "mtp_params": 0},
+            "kv_cache_bytes_per_token": 3072,
+            "steps": 600,
+            "tokens": 614_400,
+            "seconds": 51.0,
+            "tokens_per_second": 12_000.0,
+            "final": {"val/loss": bits * 1.7, "val/bits_per_byte": bits},
+            "baselines": {"trigram_bits_per_byte": 2.73},
+            "data": {"hash": "abc"},
+            **changes,
+        }
+
+    def add(self, attention="mha", seed=1, bits=2.2, choices=None, overrides=(), job=None, **changes):
+        """One finished run; `job` None counts up."""
+        folder = self.folder / f"attention-{attention}_seed-{seed}-{self.number:08x}"
+        job = self.number if job is None else job
+        self.number += 1
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  job:\n    num: {job}\n")
+        rows = [self.row(step, bits) for step in VALIDATED]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "summary.json").write_text(
+            json.dumps(self.summary(attention, seed, bits, choices, overrides, **changes))
+        )
+        (folder / "DONE").touch()
+        return folder
+
+    @staticmethod
+    def row(step, bits):
+        value = bits + 4.5 * math.exp(-step / 90)
+        return {"step": step, "train/tokens": step * 1024, "val/loss": value * 1.7, "val/bits_per_byte": value}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path / "sweep")
+
+
+@pytest.fixture
+def sweep(runs):
+    """Four attentions with one seed, the baseline with two, job by job."""
+    runs.add("mha", 1, 2.200)
+    runs.add("mqa", 1, 2.260)
+    runs.add("gqa", 1, 2.215)
+    runs.add("mla", 1, 2.180)
+    runs.add("mha", 2, 2.220)
+    return runs.folder
