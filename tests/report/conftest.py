@@ -29,7 +29,7 @@ class Runs:
             "tokens": 614_400,
             "seconds": 51.0,
             "tokens_per_second": 12_000.0,
-            "final": {"val/loss": bits * 1.7, "val/bits_per_byte": bits},
+            "metrics": {"val/loss": bits * 1.7, "val/bits_per_byte": bits},
             "baselines": {"trigram_bits_per_byte": 2.73},
             "data": {"hash": "abc"},
             **changes,

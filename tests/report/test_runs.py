@@ -53,7 +53,7 @@ def test_a_broken_summary_names_the_file(runs, text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["seed", "counts", "final", "choices", "tokens"])
+@pytest.mark.parametrize("name", ["seed", "counts", "metrics", "choices", "tokens"])
 def test_a_summary_that_lacks_a_value_names_it(runs, name):
     path = runs.add() / "summary.json"
     summary = json.loads(path.read_text())

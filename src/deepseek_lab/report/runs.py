@@ -95,7 +95,7 @@ def read_run(folder: Path) -> Run:
     summary = _object(path, _text(path))
     try:
         tokens, steps = int(summary["tokens"]), int(summary["steps"])
-        counts, final = summary["counts"], summary["final"]
+        counts, metrics = summary["counts"], summary["metrics"]
         return Run(
             folder=folder,
             name=str(summary["name"]),
@@ -103,8 +103,8 @@ def read_run(folder: Path) -> Run:
             order=_job_number(folder),
             choices={str(k): None if v is None else str(v) for k, v in summary["choices"].items()},
             overrides=tuple(str(line) for line in summary["overrides"]),
-            loss=float(final["val/loss"]),
-            bits_per_byte=float(final["val/bits_per_byte"]),
+            loss=float(metrics["val/loss"]),
+            bits_per_byte=float(metrics["val/bits_per_byte"]),
             total_params=int(counts["total_params"]),
             active_params=int(counts["active_params"]),
             mtp_params=int(counts["mtp_params"]),
