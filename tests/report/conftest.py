@@ -31,7 +31,7 @@ class Runs:
             "tokens_per_second": 12_000.0,
             "metrics": {"val/loss": bits * 1.7, "val/bits_per_byte": bits},
             "baselines": {"trigram_bits_per_byte": 2.73},
-            "data": {"hash": "abc"},
+            "data": {"hash": "abc", "content": "def"},
             **changes,
         }
 

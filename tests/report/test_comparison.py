@@ -105,10 +105,19 @@ def test_a_repeated_run_is_no_second_seed(runs):
     assert "repeat" in comparison.warnings[0]
 
 
-def test_unlike_data_and_unlike_budgets_are_said(runs):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"data": {"hash": "x", "content": "y"}}, ["different text"]),
+        ({"data": {"hash": "x", "content": "def"}}, ["different tokens"]),
+        ({"tokens": 300_000}, ["300,000 to 614,400"]),
+        ({"tokens": 612_000}, []),
+    ],
+)
+def test_what_makes_a_comparison_unfair_is_said(runs, changes, words):
     runs.add("mha")
-    runs.add("mla", data={"hash": "other"}, tokens=300_000)
-    assert ["different data" in w or "numbers of training tokens" in w for w in compared(runs.folder).warnings] == [
-        True,
-        True,
-    ]
+    runs.add("mla", **changes)
+    warnings = compared(runs.folder).warnings
+    assert len(warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, warnings, strict=True))

@@ -165,8 +165,10 @@ def _named(variants: Sequence[Variant], name: str) -> Variant:
 def _warnings(runs: Sequence[Run], variants: Sequence[Variant]) -> list[str]:
     """What makes the comparison less than fair."""
     warnings = []
-    if len({run.data_hash for run in runs}) > 1:
-        warnings.append("The runs were trained on different data: their losses cannot be compared.")
+    if len({run.text_hash for run in runs}) > 1:
+        warnings.append("The runs were trained on different text: their losses cannot be compared.")
+    elif len({run.tokens_hash for run in runs}) > 1:
+        warnings.append("The runs cut the text into different tokens: compare bits per byte, not val loss.")
     least, most = min(run.tokens for run in runs), max(run.tokens for run in runs)
     if most > 1.01 * least:
         warnings.append(f"The runs saw different numbers of training tokens ({least:,} to {most:,}).")

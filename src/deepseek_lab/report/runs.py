@@ -34,7 +34,10 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run; `overrides` is what was typed for it, `order` its number in its sweep."""
+    """A finished run; `overrides` is what was typed for it, `order` its number in its sweep.
+
+    `text_hash` stands for the corpus, `tokens_hash` for the corpus as the run's tokenizer cut it.
+    """
 
     folder: Path
     name: str
@@ -53,7 +56,8 @@ class Run:
     seconds: float | None
     tokens_per_second: float | None
     trigram_bits_per_byte: float | None
-    data_hash: str | None
+    text_hash: str | None
+    tokens_hash: str | None
     curve: tuple[Point, ...]
 
 
@@ -95,6 +99,7 @@ def read_run(folder: Path) -> Run:
     summary = _object(path, _text(path))
     try:
         tokens, steps = int(summary["tokens"]), int(summary["steps"])
+        data = summary.get("data") or {}
         counts, metrics = summary["counts"], summary["metrics"]
         return Run(
             folder=folder,
@@ -114,7 +119,8 @@ def read_run(folder: Path) -> Run:
             seconds=_number(summary.get("seconds")),
             tokens_per_second=_number(summary.get("tokens_per_second")),
             trigram_bits_per_byte=_number((summary.get("baselines") or {}).get("trigram_bits_per_byte")),
-            data_hash=(summary.get("data") or {}).get("hash"),
+            text_hash=data.get("content"),
+            tokens_hash=data.get("hash"),
             curve=read_curve(folder / METRICS, tokens / max(steps, 1)),
         )
     except KeyError as error:
