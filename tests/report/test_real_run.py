@@ -1,9 +1,8 @@
 """A run that was really trained can be read: the writers and the report mean the same names."""
 
-from tiny_run import tiny_stage, tiny_trainer
-
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.report.runs import read_run
+from tiny_run import tiny_stage, tiny_trainer
 
 
 def test_a_trained_run_is_read(tmp_path, runs):
