@@ -195,6 +195,10 @@ def run_command(
         if isinstance(stop.__context__, KeyboardInterrupt):
             return INTERRUPTED
         raise
+    except BrokenPipeError:
+        # The reader left (`--help | head`); nothing may be flushed to it on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         described = describe(error)
         if described is None:

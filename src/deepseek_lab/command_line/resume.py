@@ -10,9 +10,12 @@ Left out on purpose: going back to an older checkpoint. The run's curves would t
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.command_line.composition import Composer, line_of, shell_key
 from deepseek_lab.config import ConfigError
@@ -66,16 +69,18 @@ def _same_choices(run: Path, typed: Sequence[Override], groups: Mapping[str, obj
     try:
         config = OmegaConf.load(run / ".hydra" / "config.yaml")
         choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
-    except (OSError, AttributeError):
+        return all(_had(override, config, choices, groups) for override in typed)
+    except (OSError, AttributeError, yaml.YAMLError, OmegaConfBaseException):
         return False
-    for override in typed:
-        key = shell_key(override)
-        if key.split(".")[0] in MAY_DIFFER or override.is_hydra_override():
-            continue
-        had = choices.get(key) if key in groups else OmegaConf.select(config, key)
-        if had != override.value() and str(had) != str(override.value()):
-            return False
-    return True
+
+
+def _had(override: Override, config: Any, choices: Any, groups: Mapping[str, object]) -> bool:
+    """Whether a stored config holds the value that an override gives."""
+    key = shell_key(override)
+    if key.split(".")[0] in MAY_DIFFER or override.is_hydra_override():
+        return True
+    had = choices.get(key) if key in groups else OmegaConf.select(config, key)
+    return bool(had == override.value() or str(had) == str(override.value()))
 
 
 def newest_unfinished(logs: Path, agrees: Callable[[Path], bool]) -> Path:

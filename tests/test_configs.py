@@ -1,0 +1,87 @@
+"""Every YAML under conf/ is composed, resolved and made into its Config; a new file is found by itself."""
+
+from dataclasses import fields
+
+import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
+from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.jobs import expand, task_config
+from deepseek_lab.config import CheckedConfig
+
+CONF = PROJECT_ROOT / "conf"
+ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
+OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
+SHARED = {"model/base"}
+"""Files that others build on and that are no choice themselves."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _resolvers():
+    register_resolvers()
+
+
+def composed(root, *overrides):
+    """The config of one script with some overrides, without Hydra's node."""
+    with Composer(CONF, root) as composer:
+        return task_config(composer.compose([*overrides, "hydra.mode=RUN"]))
+
+
+def groups_of(root):
+    """The choice groups of one script."""
+    with Composer(CONF, root) as composer:
+        return set(composer.groups())
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_each_script_has_a_config_that_resolves(root):
+    cfg = composed(root)
+    missing = OmegaConf.missing_keys(cfg)
+    assert missing <= {"checkpoint", "runs"}, "only what a person must name has no default"
+    for key in missing:
+        OmegaConf.update(cfg, key, "given")
+    OmegaConf.resolve(cfg)
+
+
+def test_every_file_is_a_choice_of_some_script():
+    known = set().union(*(groups_of(root) for root in ROOTS))
+    assert {option.rpartition("/")[0] for option in OPTIONS} <= known | {"hydra/launcher"}
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in SHARED])
+def test_each_option_resolves_and_its_config_names_every_knob(option):
+    group, _, name = option.rpartition("/")
+    root = next(root for root in ROOTS if group in groups_of(root))
+    cfg = composed(root, f"{group}={name}")
+    missing = OmegaConf.missing_keys(cfg)
+    assert {key.split(".")[0] for key in missing} <= {"data"}, "only where the data lies has no default"
+    for key in missing:
+        OmegaConf.update(cfg, key, "given")
+    OmegaConf.resolve(cfg)
+    for key, node in cfg.items():
+        if isinstance(node, DictConfig) and "_target_" in node:
+            config = instantiate(node, _convert_="all")
+            assert isinstance(config, CheckedConfig), f"{key}: its values are checked when it is made"
+            knobs = {field.name for field in fields(config)}
+            assert knobs == set(node) - {"_target_"}, f"{key}: every knob stands in the YAML with its default"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_only_leaves_name_classes_and_sheets_and_experiments_do_not(option):
+    text = (CONF / f"{option}.yaml").read_text()
+    if option.split("/")[0] in {"model", "experiment", "ablation", "trainer", "debug"}:
+        assert "_target_" not in text
+    else:
+        assert yaml.safe_load(text)["_target_"].startswith("deepseek_lab.")
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("ablation/")])
+def test_each_ablation_is_a_sweep_of_jobs_that_differ(option):
+    with Composer(CONF, "train") as composer:
+        jobs = expand(composer, [f"ablation={option.partition('/')[2]}"], sweep=True)
+    configs = [OmegaConf.to_yaml(task_config(job.config)) for job in jobs]
+    assert len(configs) >= 2
+    assert len(set(configs)) == len(configs)
