@@ -43,7 +43,8 @@ def _project(folder):
     fake.parent.mkdir(parents=True)
     fake.write_text(
         f'#!/bin/sh\necho "$*" >>"{folder}/asked"\n'
-        f'case "$*" in "-m pip install"*) [ ! -e "{folder}/broken" ]; exit;; "-m pip"* | "-c import torch") exit 0;; esac\n'
+        f'case "$*" in "-m pip install"*) [ ! -e "{folder}/broken" ]; exit;;\n'
+        '"-m pip"* | "-c import torch") exit 0;; esac\n'
         f'exec "{sys.executable}" "$@"\n'
     )
     fake.chmod(0o755)
