@@ -111,24 +111,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises DataError, in one line, for a missing, truncated or foreign file.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if not zipfile.is_zipfile(path):  # also keeps torch's reader of its old format away from it
+        raise DataError(f"{path}: truncated, or not a checkpoint at all")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: {_cause(path, error)}") from None
+    except MemoryError:
+        raise
+    except pickle.UnpicklingError:
+        raise DataError(f"{path}: holds objects other than tensors and plain values") from None
+    except Exception as error:  # a damaged archive makes torch's reader stumble in many ways
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]})") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in _PARTS):
         raise DataError(f"{path}: not a checkpoint of deepseek_lab (a dict with {', '.join(_PARTS)})")
     return content
-
-
-def _cause(path: Path, error: Exception) -> str:
-    """Why a file could not be read, in a few words instead of torch's paragraphs."""
-    if isinstance(error, OSError) and not path.is_file():
-        return "no such file" if not path.exists() else "not a file"
-    if not zipfile.is_zipfile(path):
-        return "truncated, or not a checkpoint at all"
-    if isinstance(error, pickle.UnpicklingError):
-        return "holds objects other than tensors and plain values"
-    return f"cannot be read ({str(error).splitlines()[0][:120]})"
 
 
 def load_model(path: Path) -> Transformer:
