@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises ConfigError for a config that cannot run; see `training.check`."""
-    from deepseek_lab.experiment.training import check as check_config
+    """Raises ConfigError for a config that cannot run; see `checking.check`."""
+    from deepseek_lab.experiment.checking import check as check_config
 
     check_config(cfg)
 

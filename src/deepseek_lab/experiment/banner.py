@@ -28,7 +28,13 @@ def quantity(n: float) -> str:
 
 
 def print_banner(
-    console: Console, run_folder: Path, counts: Counts, tokens: int, peak_flops: float | None, first_step: int, max_steps: int
+    console: Console,
+    run_folder: Path,
+    counts: Counts,
+    tokens: int,
+    peak_flops: float | None,
+    first_step: int,
+    max_steps: int,
 ) -> None:
     """Five lines; the time is a guess at an assumed share of the hardware's peak."""
     params = f"{quantity(counts.total_params)} parameters"

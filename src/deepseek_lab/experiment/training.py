@@ -4,7 +4,9 @@ The order matters for exact resume: the global generators are seeded before the 
 draws from its own pure function of (seed, step), and a checkpoint puts everything else back.
 """
 
+import logging
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,14 @@ from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.banner import print_banner
-from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+from deepseek_lab.experiment.checking import check
+from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.finished import find_run
 from deepseek_lab.generation import generate
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.planning.counts import Counts, count
-from deepseek_lab.precision.recipe import apply
+from deepseek_lab.planning.counts import count
+from deepseek_lab.precision.recipe import apply, warn_if_slow
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
 from deepseek_lab.trainer_plugins.json_lines import JsonLinesLogger
@@ -41,26 +44,20 @@ SAMPLE_PROMPT = "def "
 SAMPLE_TOKENS = 96
 
 
-def check(cfg: DictConfig) -> None:
-    """Raises ConfigError for anything that cannot run, before data is read or memory taken."""
-    configs = read_configs(cfg)
-    if configs.data.seq_len > configs.model.max_seq_len:
-        raise ConfigError(
-            f"= {configs.data.seq_len} is longer than model.max_seq_len = {configs.model.max_seq_len}", "data.seq_len"
-        )
-    if configs.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
-    with torch.device("meta"):
-        model = configs.model.build()
-    configs.balance.check_model([router.config.n_routed_experts for router in model.routers()])
-
-
 def train(cfg: DictConfig) -> float:
     """Runs one job in Hydra's output folder; returns its last validation loss (what a sweep ranks by)."""
     check(cfg)
+    _quiet_lightning()
     run = TrainingRun(cfg)
     run.fit()
     return run.stage.latest["val/loss"]
+
+
+def _quiet_lightning() -> None:
+    """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 class TrainingRun:
@@ -119,6 +116,9 @@ class TrainingRun:
 
     def fit(self) -> None:
         """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""
+        slow = warn_if_slow(self.configs.precision, self._device_type())
+        if slow:
+            self.console.print(f"warning: {slow}", highlight=False)
         peak = self.configs.hardware.peak(self._device_type(), self.configs.precision.name)
         tokens = self.configs.trainer.max_steps * self.configs.data.batch_size * self.configs.data.seq_len
         print_banner(
@@ -171,6 +171,3 @@ class TrainingRun:
         room = min(SAMPLE_TOKENS, self.model.config.max_seq_len - len(prompt))
         ids = generate(self.model, [prompt], room, temperature=0.0, eos_id=self.data.tokenizer.eos_id)
         return self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
-
-
-__all__ = ["Counts", "ExperimentConfigs", "check", "train"]

@@ -1,0 +1,42 @@
+"""Everything that can be refused before data is read or memory taken.
+
+Called for every job of a sweep before the first starts, so it imports torch but not Lightning: an
+impossible combination answers in seconds.
+"""
+
+import torch
+from omegaconf import DictConfig
+
+from deepseek_lab.config import ConfigError
+from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises ConfigError, with the path of the key, for a config that cannot run."""
+    configs = read_configs(cfg)
+    _check_sizes(configs)
+    _check_devices(configs)
+    with torch.device("meta"):
+        model = configs.model.build()
+    for router in model.routers():
+        configs.balance.check_experts(router.config.n_routed_experts)  # type: ignore[union-attr]
+
+
+def _check_sizes(configs: ExperimentConfigs) -> None:
+    longest, needed = configs.model.max_seq_len, configs.tokenizer.largest_vocabulary
+    if configs.data.seq_len > longest:
+        raise ConfigError(f"= {configs.data.seq_len} is longer than model.max_seq_len = {longest}", "data.seq_len")
+    if configs.model.vocab_size < needed:
+        raise ConfigError(
+            f"= {configs.model.vocab_size} is less than the tokenizer's {needed} tokens", "model.vocab_size"
+        )
+
+
+def _check_devices(configs: ExperimentConfigs) -> None:
+    settings = configs.trainer
+    if settings.accelerator != "gpu":
+        return
+    if not torch.cuda.is_available():
+        raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
+    if settings.devices > torch.cuda.device_count():
+        raise ConfigError(f"is {settings.devices}, but torch sees {torch.cuda.device_count()}", "trainer.devices")
