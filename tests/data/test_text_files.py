@@ -64,5 +64,7 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name, content, messa
 def test_a_folder_without_text_and_a_wrong_unit_are_refused(tmp_path):
     with pytest.raises(DataError, match=f"{tmp_path} holds no text"):
         read(tmp_path)
-    with pytest.raises(ConfigError, match="unit must be one of document, paragraph, line"):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"corpus\.unit must be one of document, paragraph, line"):
         TextFiles.Config(path="x", unit="word")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from deepseek_lab.config import CheckedConfig
+from deepseek_lab.config import CheckedConfig, ConfigError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -44,7 +44,13 @@ class Corpus(ABC):
 
 
 class CorpusConfig(CheckedConfig, ABC):
-    """What the data needs to know of a corpus' Config."""
+    """What the data needs to know of a corpus' Config, which stands under the key `corpus`."""
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+        except ConfigError as error:
+            raise error.at("corpus") from None
 
     @abstractmethod
     def build(self) -> Corpus:

@@ -42,6 +42,8 @@ class TextFiles(Corpus):
 
     def files(self) -> list[Path]:
         """The files to read, sorted; empty ones are left out. Raises DataError when there are none."""
+        if not self.path.exists():
+            raise DataError(f"{self.path} does not exist")
         found = [self.path] if self.path.is_file() else self.path.rglob("*")
         files = [path for path in found if path.suffix in PLAIN | TABLES.keys() and path.is_file()]
         files = sorted((path for path in files if path.stat().st_size), key=Path.as_posix)
