@@ -32,13 +32,16 @@ class Turn(Callback):
     def on_validation_batch_end(self, *_: Any) -> None:
         self.clock.now += 25
 
+    def on_validation_end(self, *_: Any) -> None:
+        self.clock.now += 7  # samples, say
+
 
 def test_validation_is_left_out_and_mfu_is_flops_over_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(throughput, "time", clock)
     speed = Throughput(flops_per_token=1000.0, peak_flops=1e6)
     trainer = tiny_trainer(tmp_path, max_steps=6, validate_every=2, log_every=3, callbacks=[Turn(clock)])
-    trainer.callbacks[1] = speed
+    trainer.callbacks[1] = speed  # before Turn, so what Turn does at a validation's end comes after it
     trainer.fit(tiny_stage(isolate_documents=False, depth=0))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     timed = {row["step"]: row for row in rows if "perf/tokens_per_second" in row}

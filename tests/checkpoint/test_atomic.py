@@ -26,7 +26,7 @@ def test_a_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_file_and_no_half(tmp_path: Path) -> None:
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")
-    with pytest.raises(OSError, match="a.bin: could not be written") as refusal:
+    with pytest.raises(OSError, match=r"a\.bin: could not be written") as refusal:
         write_atomically(target, lambda file: full_after(2, file, b"new!"))
     assert refusal.value.errno == errno.ENOSPC
     assert target.read_bytes() == b"old"
@@ -48,7 +48,7 @@ def test_the_disk_is_named_even_when_torch_hides_it(tmp_path: Path) -> None:
             self.file.flush()
 
     target = tmp_path / "a.ckpt"
-    with pytest.raises(OSError, match="a.ckpt: could not be written \\(No space left on device\\)"):
+    with pytest.raises(OSError, match=r"a\.ckpt: could not be written \(No space left on device\)"):
         write_atomically(target, lambda file: torch.save({"x": torch.zeros(5000)}, FullFile(file)))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 

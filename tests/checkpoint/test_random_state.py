@@ -11,13 +11,8 @@ from deepseek_lab.checkpoint import random_state
 
 def draw() -> list[float]:
     """Odd numbers of normal draws, so that the spare normal of Python and NumPy matters."""
-    return [
-        random.gauss(0, 1),
-        random.random(),
-        float(np.random.randn()),
-        float(torch.rand(())),
-        float(torch.randn(())),
-    ]
+    python, other = [random.gauss(0, 1), random.random()], [torch.rand(()).item(), torch.randn(()).item()]
+    return [*python, float(np.random.randn()), *other]
 
 
 def test_draws_repeat_after_a_round_trip_through_a_file(tmp_path: Path) -> None:

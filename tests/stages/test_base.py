@@ -1,5 +1,8 @@
 """The shared loop: accumulation changes no gradient, curves are means, a bad number stops the run."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,3 +163,26 @@ def test_a_fused_optimizer_skips_bad_steps_until_they_are_read(tmp_path: Any) ->
 def test_micro_batches_travel_as_they_are() -> None:
     micro = Micro(torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long))
     assert StepBatch([micro]).to(torch.device("cpu")).micro_batches[0].tokens_BT1.shape == (1, 3)
+
+
+def test_products_in_bf16_stay_near_fp32(tmp_path: Any) -> None:
+    for name, precision in (("fp32", "32-true"), ("bf16", "bf16-mixed")):
+        (tmp_path / name).mkdir()
+        tiny_trainer(tmp_path / name, max_steps=10, precision=precision).fit(tiny_stage())
+    ours, theirs = rows(tmp_path / "bf16")[-1], rows(tmp_path / "fp32")[-1]
+    assert ours["val/loss"] != theirs["val/loss"]
+    assert ours["val/loss"] == pytest.approx(theirs["val/loss"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one(tmp_path: Any) -> None:
+    """8 rows a step in micro-batches of 2: four on one rank, or two on each of two."""
+    for ranks in ("1", "2"):
+        (tmp_path / ranks).mkdir()
+        command = [sys.executable, str(Path(__file__).parents[1] / "tiny_run_process.py"), str(tmp_path / ranks)]
+        done = subprocess.run([*command, "ranks", ranks], capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = rows(tmp_path / "1"), rows(tmp_path / "2")
+    assert len(one) == 8
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)

@@ -38,7 +38,7 @@ class Throughput(Callback):
         self.peak_flops = peak_flops
         self.seconds = 0.0
         self._mark: tuple[float, int] | None = None
-        self._validation_started = 0.0
+        self._validation_began: tuple[float, float] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Starts the clock."""
@@ -74,11 +74,14 @@ class Throughput(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Stops the clock."""
-        self._validation_started = time.monotonic()
+        self._validation_began = (time.monotonic(), pl_module.paused_seconds)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Goes on with the clock."""
-        pl_module.paused_seconds += time.monotonic() - self._validation_started
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Goes on with it: all since the validation began was a pause, samples and a checkpoint included."""
+        if self._validation_began is not None:
+            began, paused = self._validation_began
+            pl_module.paused_seconds = paused + time.monotonic() - began
+            self._validation_began = None
 
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far."""
