@@ -88,6 +88,11 @@ def test_a_typed_value_tells_variants_apart(runs):
     assert (comparison.axis, labels(comparison)) == ("model.kv_lora_rank", ["default", "16"])
 
 
+def test_a_variant_without_rivals_is_named_by_what_was_typed(runs):
+    runs.add("mla", overrides=["paths.logs=/x", "model.dim=64"])
+    assert labels(compared(runs.folder)) == ["attention=mla model.dim=64"]
+
+
 def test_the_ablations_name_and_the_folders_are_no_difference(runs):
     runs.add(seed=1, overrides=["sweep=a", "paths.logs=/x"], choices={"ablation": "attention"})
     runs.add(seed=2, overrides=["sweep=b", "resume=auto"])

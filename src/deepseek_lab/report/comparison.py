@@ -32,10 +32,18 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """`mla` when one thing differs between the variants, else `attention=mla ffn=moe`."""
+        """`mla` when one thing differs between the variants, else `attention=mla ffn=moe`.
+
+        A variant without rivals is named by what was typed for it.
+        """
         if len(self.settings) == 1:
             return self.settings[0][1]
-        return " ".join(f"{key}={value}" for key, value in self.settings) or self.runs[0].name
+        return self.written or " ".join(f"{k}={v}" for k, v in typed_settings(self.runs[0]).items()) or "default"
+
+    @property
+    def written(self) -> str:
+        """What tells it apart, as a person types it: `attention=mla ffn=moe`."""
+        return " ".join(f"{key}={value}" for key, value in self.settings)
 
     @property
     def loss(self) -> float:
@@ -95,17 +103,16 @@ class Comparison:
         )
 
 
+def typed_settings(run: Run) -> dict[str, str]:
+    """The values typed for a run that say what it is."""
+    pairs = (line.lstrip("+~").partition("=") for line in run.overrides)
+    return {key: value for key, _, value in pairs if key.split(".")[0] not in NOT_A_SETTING}
+
+
 def run_settings(run: Run) -> dict[str, str]:
     """Everything that could tell a run from others: its choices, and the values typed for it."""
-    settings = {key: str(value) for key, value in run.choices.items() if value is not None}
-    for line in run.overrides:
-        key, _, value = line.lstrip("+~").partition("=")
-        settings.setdefault(key, value)
-    return {key: value for key, value in settings.items() if key.split(".")[0] not in NOT_A_SETTING}
-
-
-def _typed(runs: Sequence[Run]) -> set[str]:
-    return {line.lstrip("+~").partition("=")[0] for run in runs for line in run.overrides}
+    chosen = {key: str(value) for key, value in run.choices.items() if value is not None and key not in NOT_A_SETTING}
+    return typed_settings(run) | chosen
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
@@ -117,7 +124,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     settings = [run_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for each in settings for key in each))
     differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
-    typed = _typed(runs)
+    typed = {key for run in runs for key in typed_settings(run)}
     kept = [key for key in differing if key in typed]
     for key in (key for key in differing if key not in typed):
         if _n_groups(settings, [*kept, key]) > _n_groups(settings, kept):
@@ -154,7 +161,7 @@ def _one_a_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 def _named(variants: Sequence[Variant], name: str) -> Variant:
     labels = {variant.label: variant for variant in variants}
-    written = {" ".join(f"{k}={v}" for k, v in variant.settings): variant for variant in variants}
+    written = {variant.written: variant for variant in variants}
     found = labels.get(name) or written.get(name)
     if found is None:
         problem = f"names no variant: {name}{nearest(name, labels)} (variants: {', '.join(labels)})"

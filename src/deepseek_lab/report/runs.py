@@ -40,7 +40,6 @@ class Run:
     """
 
     folder: Path
-    name: str
     seed: int
     order: int
     choices: Mapping[str, str | None]
@@ -103,7 +102,6 @@ def read_run(folder: Path) -> Run:
         counts, metrics = summary["counts"], summary["metrics"]
         return Run(
             folder=folder,
-            name=str(summary["name"]),
             seed=int(summary["seed"]),
             order=_job_number(folder),
             choices={str(k): None if v is None else str(v) for k, v in summary["choices"].items()},

@@ -80,17 +80,19 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _question(comparison: Comparison) -> str:
     """The variants by name, or their number when the names are long."""
+    if len(comparison.variants) == 1:
+        return "one variant"
     names = ", ".join(variant.label for variant in comparison.variants)
     return names if len(names) <= 60 else f"{len(comparison.variants)} variants"
 
 
 def _notes(made: Report) -> list[str]:
     """The sentences under the table."""
-    return [
-        f"Difference: bits per byte against {made.comparison.baseline.label}; negative is better.",
-        made.comparison.verdict,
-        *made.comparison.warnings,
-    ]
+    comparison = made.comparison
+    notes = [comparison.verdict, *comparison.warnings]
+    if len(comparison.variants) == 1:
+        return notes
+    return [f"Difference: bits per byte against {comparison.baseline.label}; negative is better.", *notes]
 
 
 def _progress(run: UnfinishedRun, folder: Path) -> str:
