@@ -4,8 +4,10 @@ The order matters for exact resume: the global generators are seeded before the 
 draws from its own pure function of (seed, step), and a checkpoint puts everything else back.
 """
 
+import json
 import logging
 import random
+import shutil
 import warnings
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from deepseek_lab.callbacks.samples import Samples
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.banner import print_banner
@@ -45,10 +48,17 @@ SAMPLE_TOKENS = 96
 
 
 def train(cfg: DictConfig) -> float:
-    """Runs one job in Hydra's output folder; returns its last validation loss (what a sweep ranks by)."""
+    """Runs one job in Hydra's output folder; returns its last validation loss (what a sweep ranks by).
+
+    A job of a named sweep that is finished is not run again, and one that was cut off goes on.
+    """
     check(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if (folder / "DONE").exists() and not cfg.resume:
+        print(f"finished already: {folder}", flush=True)
+        return float(json.loads((folder / "summary.json").read_text())["metrics"]["val/loss"])
     _quiet_lightning()
-    run = TrainingRun(cfg)
+    run = TrainingRun(cfg, folder)
     run.fit()
     return run.stage.latest["val/loss"]
 
@@ -60,17 +70,30 @@ def _quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
+def start_of(folder: Path, resume: str | None) -> Path | None:
+    """The checkpoint that a run in `folder` starts from; None for a fresh run, which finds the folder clean.
+
+    Raises DataError when `resume` names a folder without a checkpoint.
+    """
+    (folder / "DONE").unlink(missing_ok=True)
+    if resume or checkpoints_in(folder / "checkpoints"):
+        return latest_checkpoint(Path(resume) if resume else folder)
+    # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
+    shutil.rmtree(folder / "tb", ignore_errors=True)
+    return None
+
+
 class TrainingRun:
     """The objects of one run, built in order; `fit` trains and marks the folder done."""
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self.cfg = cfg
+        self.folder = folder
         self.console = Console(stderr=True)
-        self.folder = Path(HydraConfig.get().runtime.output_dir)
         self.configs = read_configs(cfg)
         if self.configs.trainer.n_threads:
             torch.set_num_threads(self.configs.trainer.n_threads)
-        self.checkpoint = latest_checkpoint(Path(cfg.resume)) if cfg.resume else None
+        self.checkpoint = start_of(folder, cfg.resume)
         self.first_step = int(read_checkpoint(self.checkpoint)["run"]["steps_done"]) if self.checkpoint else 0
         self._seed()
         self.data = self._data()
