@@ -6,9 +6,9 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 from transformers.modeling_layers import MtpLayer
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3DecoderLayer, DeepseekV3RMSNorm
 
+from deepseek_lab.benchmarking.published_weights import copy_mtp_layer, copy_weights
 from deepseek_lab.config import ConfigError
 from deepseek_lab.model.mtp import MultiTokenPrediction
-from tests.model.published_weights import copy_mtp_layer, copy_weights
 from tests.model.test_published import DEEPSEEK, transformers_model
 from tests.model.tiny import LAYERS, build, roughen, tokens
 

@@ -13,8 +13,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from deepseek_lab.benchmarking.published_weights import copy_weights
 from deepseek_lab.model.rope import RopeConfig
-from tests.model.published_weights import copy_weights
 from tests.model.tiny import DIM, HEADS, LAYERS, VOCABULARY, build, grouped, latent, mixture, roughen, tokens
 
 BASE = {

@@ -1,9 +1,19 @@
-"""Weights of a `transformers` model under our names, for both of its families and its MTP layer.
+"""Weights of a `transformers` model under our names, so that two implementations can be compared.
 
-Every tensor of ours must be found (`strict`), so a part that is not compared cannot slip through.
+Takes the Llama and the DeepSeek family (V2, V3) and transformers' MtpLayer, as modules in memory.
+Left out: reading and writing checkpoint folders. Every tensor of ours must be found, so that a part
+which is not compared cannot slip through.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
+
+from deepseek_lab.model.mtp import MultiTokenPrediction
+from deepseek_lab.model.transformer import Transformer
+
+State = dict[str, Tensor]
 
 _ATTENTION = {
     "q_proj": "wq", "k_proj": "wk", "v_proj": "wv", "o_proj": "wo",
@@ -12,22 +22,21 @@ _ATTENTION = {
 }  # fmt: skip
 
 
-def copy_weights(theirs, ours):
-    """A `…ForCausalLM` of the Llama or DeepSeek family -> our Transformer without MTP."""
-    base = theirs.model
-    state = {
-        "embedding.weight": base.embed_tokens.weight,
-        "final_norm.weight": base.norm.weight,
+def copy_weights(theirs: Any, ours: Transformer) -> None:
+    """A `…ForCausalLM` of either family -> our Transformer; MTP modules are left as they are."""
+    state: State = {
+        "embedding.weight": theirs.model.embed_tokens.weight,
+        "final_norm.weight": theirs.model.norm.weight,
         "head.weight": theirs.lm_head.weight,
     }
-    for i, layer in enumerate(base.layers):
+    for i, layer in enumerate(theirs.model.layers):
         state |= _prefixed(f"blocks.{i}.", _block(layer))
-    return ours.load_state_dict(state, strict=not len(ours.mtp))
+    ours.load_state_dict(state, strict=not len(ours.mtp))
 
 
-def copy_mtp_layer(theirs, ours):
-    """A transformers `MtpLayer` -> one of our MultiTokenPrediction modules."""
-    state = {
+def copy_mtp_layer(theirs: Any, ours: MultiTokenPrediction) -> None:
+    """A transformers `MtpLayer` -> one of our modules."""
+    state: State = {
         "embedding_norm.weight": theirs.enorm.weight,
         "hidden_norm.weight": theirs.hnorm.weight,
         "join.weight": theirs.eh_proj.weight,
@@ -36,32 +45,32 @@ def copy_mtp_layer(theirs, ours):
     ours.load_state_dict(state | _prefixed("block.", _block(theirs.mtp_block)))
 
 
-def _prefixed(prefix, state):
+def _prefixed(prefix: str, state: State) -> State:
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
-def _block(layer):
-    norms = {
-        "attention_norm.weight": layer.input_layernorm.weight,
-        "ffn_norm.weight": layer.post_attention_layernorm.weight,
-    }
-    attention = {}
+def _block(layer: Any) -> State:
+    attention: State = {}
     for name, tensor in layer.self_attn.named_parameters():
         module, kind = name.split(".")
         attention[f"{_ATTENTION[module]}.{kind}"] = tensor
     ffn = _mixture(layer.mlp) if hasattr(layer.mlp, "experts") else _dense(layer.mlp)
+    norms: State = {
+        "attention_norm.weight": layer.input_layernorm.weight,
+        "ffn_norm.weight": layer.post_attention_layernorm.weight,
+    }
     return norms | _prefixed("attention.", attention) | _prefixed("ffn.", ffn)
 
 
-def _dense(mlp):
+def _dense(mlp: Any) -> State:
     return {
         "gate_up.weight": torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)),
         "down.weight": mlp.down_proj.weight,
     }
 
 
-def _mixture(mlp):
-    state = {
+def _mixture(mlp: Any) -> State:
+    state: State = {
         "router.weight": mlp.gate.weight,
         "experts.gate_up_EXD": mlp.experts.gate_up_proj,
         "experts.down_EDI": mlp.experts.down_proj,

@@ -1,0 +1,1 @@
+"""Measurements against other people's code, side by side in one process."""

@@ -1,0 +1,126 @@
+"""Training speed against transformers' DeepseekV3ForCausalLM, as figures, a table and a picture.
+
+MFU counts useful FLOPs only: 6 · active matmul weights plus the causal half of attention, over the best
+sgemm of 2048 seen in the same process.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from deepseek_lab.benchmarking.contestants import Workload, our_step, their_step
+from deepseek_lab.benchmarking.interleaved import Timings, time_interleaved
+from deepseek_lab.planning.counts import flops_per_token
+
+WORKLOADS = {
+    "S512": Workload("S512", batch=8, seq_len=512, n_experts=16),
+    "S2048": Workload("S2048", batch=2, seq_len=2048, n_experts=16),
+    "E64": Workload("E64", batch=8, seq_len=512, n_experts=64),
+}
+OURS, THEIRS, THEIRS_FUSED = "deepseek_lab", "transformers", "transformers, fused AdamW"
+
+
+def measure(workload: Workload, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
+    """The figures of one workload: plain numbers, ready for json."""
+    step, model = our_step(workload)
+    steps = {OURS: step, THEIRS: their_step(workload, fused=False), THEIRS_FUSED: their_step(workload, fused=True)}
+    timings = time_interleaved(steps, workload.tokens_BT1, rounds, report)
+    flops = flops_per_token(model, workload.seq_len) * workload.tokens_per_step
+    return {
+        "workload": vars(workload),
+        "rounds": rounds,
+        "flops_per_step": flops,
+        "sgemm_2048_gflops": timings.peak_flops / 1e9,
+        "contestants": {name: _figures(timings, name, flops, workload.tokens_per_step) for name in steps},
+    }
+
+
+def _figures(timings: Timings, name: str, flops: float, tokens: int) -> dict[str, Any]:
+    seconds, ratios = timings.seconds[name], timings.ratios(name, OURS)
+    mfu_median, mfu_best = timings.mfu(name, flops)
+    return {
+        "seconds": seconds,
+        "tokens_per_second_median": tokens / median(seconds),
+        "tokens_per_second_best": tokens / min(seconds),
+        "mfu_median": mfu_median,
+        "mfu_best": mfu_best,
+        "times_ours_median": median(ratios),
+        "times_ours_range": [min(ratios), max(ratios)],
+        "losses": timings.losses[name],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    import transformers
+
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": platform.processor() or platform.machine(),
+        "load_average_at_start": os.getloadavg()[0],
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """One row a contestant and workload."""
+    made = Table(title="Training, fp32: the same model, weights and tokens in one process")
+    made.add_column("workload")
+    made.add_column("", no_wrap=True)
+    for column in (
+        "step s: median (best)",
+        "tokens/s",
+        "MFU: median (best)",
+        "step time / ours: median (range)",
+        "loss",
+    ):
+        made.add_column(column, justify="right")
+    for result in results:
+        for name, figures in result["contestants"].items():
+            made.add_row(result["workload"]["name"], *_cells(name, figures), end_section=name == THEIRS_FUSED)
+    made.caption = f"sgemm 2048, best: {max(r['sgemm_2048_gflops'] for r in results):.0f} GFLOP/s"
+    return made
+
+
+def _cells(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    seconds, (low, high) = figures["seconds"], figures["times_ours_range"]
+    return (
+        name,
+        f"{median(seconds):.2f} ({min(seconds):.2f})",
+        f"{figures['tokens_per_second_median']:,.0f}",
+        f"{figures['mfu_median']:.0%} ({figures['mfu_best']:.0%})",
+        f"{figures['times_ours_median']:.2f} ({low:.2f} to {high:.2f})",
+        f"{figures['losses'][-1]:.5f}",
+    )
+
+
+def save(results: Sequence[dict[str, Any]], conditions: dict[str, Any], folder: Path) -> None:
+    """Writes training.json and training.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.json").write_text(json.dumps({"environment": conditions, "results": list(results)}, indent=1))
+    _draw(results, folder / "training.png")
+
+
+def _draw(results: Sequence[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(results) + 1, 3.6), layout="constrained")
+    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+        contestants = result["contestants"]
+        tokens = result["workload"]["batch"] * result["workload"]["seq_len"]
+        speeds = [[tokens / s for s in figures["seconds"]] for figures in contestants.values()]
+        axes.bar(range(len(speeds)), [median(s) for s in speeds], color=["C0", "C7", "C7"], alpha=0.6)
+        for place, values in enumerate(speeds):
+            axes.plot([place] * len(values), values, "k.", markersize=4)
+        axes.set_xticks(range(len(speeds)), [name.replace(", ", ",\n") for name in contestants], fontsize=8)
+        axes.set_title(result["workload"]["name"], fontsize=10)
+    figure.axes[0].set_ylabel("tokens a second (bar: median, dots: rounds)")
+    figure.savefig(path, dpi=150)
