@@ -47,6 +47,8 @@ def test_an_ablation_file_is_a_sweep_and_a_typed_value_replaces_its_axis(app):
     assert {folder.parent for folder in app.folders} == {app.logs / "pretrain" / "multiruns" / "attn01"}
     assert all(folder.name.startswith("attention-m") and "_seed-7-" in folder.name for folder in app.folders)
     assert "job 3 of 3: attention-mla" in app.out
+    assert app("ablation=attention", "seed=7", "sweep=attn01") == (0, [])
+    assert app.folders[3:] == app.folders[:3], "the same command again goes on in the same folders"
 
 
 def test_jobs_of_a_sweep_keep_one_folder_each_when_their_words_are_cut(app):

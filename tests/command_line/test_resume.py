@@ -48,19 +48,21 @@ def test_a_run_can_be_resumed_again_with_what_the_last_resume_changed(app, run):
     folder = run("attention=mla")
     app(f"resume={folder}", "trainer.max_steps=20")
     app(f"resume={folder}")
-    assert [cfg.trainer.max_steps for cfg in app.seen] == [20, 20]
+    app(f"resume={folder}", "attention=mqa", "trainer.max_steps=30")
+    assert [cfg.trainer.max_steps for cfg in app.seen] == [20, 20, 30]
     stored = list(OmegaConf.load(folder / ".hydra" / "overrides.yaml"))
     assert [line.partition("=")[0] for line in stored] == ["attention", "trainer.max_steps", "resume"]
 
 
 def test_a_job_of_an_ablation_is_resumed_alone(app):
-    app("ablation=attention", "sweep=one")
+    app("ablation=attention")
     folder = app.folders[4]
     write_checkpoint(folder, "last.ckpt", 0)
     seen = len(app.seen)
     assert app(f"resume={folder}") == (0, [])
     assert len(app.seen) == seen + 1
     assert app.folders[-1] == folder
+    assert len(list((app.logs / "pretrain" / "multiruns").iterdir())) == 1
     assert app.seen[-1].attention == app.seen[4].attention
     assert app.seen[-1].seed == app.seen[4].seed
 

@@ -118,10 +118,10 @@ def resumed_overrides(composer: Composer, overrides: Sequence[str]) -> list[str]
     asked = [override for override in parsed if shell_key(override) == "resume"]
     if not asked or asked[-1].value() is None or "resume" not in composer.base:
         return None
-    if any(override.get_key_element() == "hydra.run.dir" for override in parsed):
-        return None
     typed = [override for override in parsed if override not in asked]
     value = str(asked[-1].value())
+    if value != "auto" and any(shell_key(override) == "hydra.run.dir" for override in typed):
+        return None  # rewritten already: the ranks that Lightning starts get the line that rank 0 made
     if value == "auto":
         logs = Path(composer.compose([line_of(override) for override in typed]).paths.logs)
         run = newest_unfinished(logs, lambda folder: _same_choices(folder, typed, composer.groups()))
