@@ -9,6 +9,7 @@ Drawn on a Figure of its own: no window system and no state of pyplot is touched
 """
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 GREY = "#767676"
+TRIGRAM = "add-one trigram of bytes"
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,34 @@ def loss_figure(comparison: Comparison, title: str) -> bytes:
     curves = [(variant, line(variant)) for variant in comparison.variants]
     curves = [(variant, curve) for variant, curve in curves if curve.tokens]
     zoomed = any(len(curve.last_half().tokens) > 2 for _, curve in curves)
-    figure = Figure(figsize=(10 if zoomed else 6.5, 4.8), dpi=150, layout="constrained")
+    width = 10.0 if zoomed else 6.5
+    names = [_name(variant) for variant, _ in curves] + [TRIGRAM]
+    columns = _columns(names, width)
+    height = 4.5 + 0.25 * math.ceil(len(names) / columns)
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     panels = figure.subplots(1, 2 if zoomed else 1, squeeze=False)[0]
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
     _panel(panels[0], curves, trigrams(comparison), "Whole run" if zoomed else "")
     panels[0].set_ylabel("validation bits per byte (lower is better)")
+    panels[0].set_xlim(left=0)
     if zoomed:
         _panel(panels[1], [(v, c.last_half()) for v, c in curves], [], _enlarged(curves))
         _inside(panels[1], trigrams(comparison))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return _png(figure)
+
+
+def _name(variant: Variant) -> str:
+    """A line's name in the legend."""
+    label = variant.label if len(variant.label) <= 60 else variant.label[:59] + "…"
+    return f"{label} ({len(variant.runs)} seeds)" if len(variant.runs) > 1 else label
+
+
+def _columns(names: Sequence[str], width: float) -> int:
+    """How many of the names stand side by side in a legend of this width in inches."""
+    inches = 0.7 + 0.085 * max(map(len, names))
+    return max(1, min(len(names), int(width / inches)))
 
 
 def _enlarged(curves: Sequence[tuple[Variant, Line]]) -> str:
@@ -86,16 +105,15 @@ def _panel(panel: Any, curves: Sequence[tuple[Variant, Line]], references: Seque
     """Draws every curve, and the trigram's level, on one pair of axes."""
     for index, (variant, curve) in enumerate(curves):
         colour = OKABE_ITO[index % len(OKABE_ITO)]
-        seeds = f" ({len(variant.runs)} seeds)" if len(variant.runs) > 1 else ""
         panel.plot(
             *(curve.tokens, curve.mean, DASHES[index // len(OKABE_ITO) % len(DASHES)]),
             **{"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 4, "linewidth": 1.6},
-            label=variant.label + seeds,
+            label=_name(variant),
         )
         if len(variant.runs) > 1:
             panel.fill_between(curve.tokens, curve.least, curve.largest, color=colour, alpha=0.18, linewidth=0)
     for value in references:
-        panel.axhline(value, color=GREY, linestyle="--", linewidth=1.2, label="add-one trigram of bytes")
+        panel.axhline(value, color=GREY, linestyle="--", linewidth=1.2, label=TRIGRAM)
     panel.set_title(title, fontsize=10, loc="left", color="#333333")
     panel.set_xlabel("training tokens")
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
