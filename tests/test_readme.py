@@ -1,0 +1,115 @@
+"""Every command of the README runs: training with two steps on a little corpus, the rest as it stands.
+
+A command that this file does not know fails the test, so that the README cannot promise what nobody tried.
+"""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+ELSEWHERE = {
+    ". .venv/bin/activate": "a shell's own affair",
+    "scripts/test.sh": "what runs this very test",
+    "scripts/quickstart.sh": "test_the_real_quickstart below",
+    "tensorboard --logdir logs": "test_tensorboard_starts below",
+    "python scripts/benchmark.py training": "tests/benchmarking",
+}
+
+
+def commands():
+    blocks = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def run_script(arguments, capsys):
+    """One script of the project in this process -> exit code and what it printed."""
+    script, *rest = arguments
+    before = sys.argv
+    sys.argv = [script, *rest]
+    try:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code or 0, capsys.readouterr()
+    finally:
+        sys.argv = before
+    return 0, capsys.readouterr()
+
+
+def shortened(logs):
+    """What every training command gets: two steps, a little text, a folder of the test's own."""
+    text = Path(sysconfig.get_paths()["stdlib"]) / "email"
+    return [
+        *("trainer.max_steps=2", "trainer.validate_every=2", "trainer.validation_batches=1", "trainer.log_every=1"),
+        *(f"paths.logs={logs}", f"paths.cache={logs}/cache", f"data.corpus.folder={text}", "tokenizer=bytes"),
+    ]
+
+
+def adapted(command, logs):
+    """The words of a README command, with the test's folder for `logs` and its newest run for `$run`."""
+    runs = sorted((logs / "pretrain" / "runs").glob("*")) if (logs / "pretrain" / "runs").is_dir() else []
+    command = command.replace("$run", str(runs[-1]) if runs else "$run").replace("=logs/", f"={logs}/")
+    words = shlex.split(command)[1:]
+    if words[0] == "scripts/train.py" and "--help" not in words:
+        words += shortened(logs)
+    return words
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_command_is_known():
+    unknown = [
+        c for c in commands() if c not in ELSEWHERE and not re.match(r"(python scripts/\w+\.py |run=\$\(ls )", c)
+    ]
+    assert not unknown
+    assert set(ELSEWHERE) <= set(commands())
+
+
+def test_every_python_command_runs(tmp_path, capsys):
+    for command in commands():
+        if command in ELSEWHERE or command.startswith("run=") or "resume=auto" in command:
+            continue
+        code, printed = run_script(adapted(command, tmp_path), capsys)
+        assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
+
+
+def test_resume_auto_goes_on_with_an_unfinished_run(tmp_path, capsys):
+    code, printed = run_script(["scripts/train.py", *shortened(tmp_path), "trainer.checkpoint_every=1"], capsys)
+    assert code == 0, printed.err
+    (run,) = (tmp_path / "pretrain" / "runs").iterdir()
+    newest = sorted((run / "checkpoints").glob("*.ckpt"))[-1]
+    newest.unlink()
+    (run / "DONE").unlink()
+    assert "python scripts/train.py resume=auto" in commands()
+    code, printed = run_script(["scripts/train.py", "resume=auto", f"paths.logs={tmp_path}"], capsys)
+    assert code == 0, printed.err
+    assert newest.is_file()
+    assert (run / "DONE").is_file()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_tensorboard_starts():
+    done = subprocess.run([sys.executable, "-m", "tensorboard.main", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert tuple(map(int, done.stdout.split(".")[:2])) >= (2, 21)
+
+
+@pytest.mark.slow
+def test_the_real_quickstart():
+    done = subprocess.run([str(ROOT / "scripts" / "quickstart.sh")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mla" in done.stdout
