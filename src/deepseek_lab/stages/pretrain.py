@@ -11,13 +11,11 @@ Shapes: B sequences, T positions, D width, N rows, V vocabulary, E experts.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance, balance_losses, updated_bias
@@ -25,31 +23,15 @@ from deepseek_lab.objectives.masking import next_token_targets
 from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
 from deepseek_lab.stages.held_out import HeldOutLoss
+from deepseek_lab.stages.pretrain_config import PretrainConfig
 
 
 class PretrainStage(HeldOutLoss):
     """`PretrainStage.Config(...).build(model, data, …)`, then `Trainer.fit`."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """λ is `mtp_weight`, and `mtp_late_weight` from the fraction `mtp_late_from` of the run on (V3 §4.2)."""
+    Config = PretrainConfig
 
-        name: str = "pretrain"
-        mtp_weight: float = 0.3
-        mtp_late_weight: float = 0.1
-        mtp_late_from: float = 0.676
-        mtp_within_documents: bool = True
-
-        def check(self) -> None:
-            self.require_not_negative("mtp_weight", "mtp_late_weight", "mtp_late_from")
-            if self.mtp_late_from > 1:
-                raise ConfigError(f"must be a fraction of the run, not {self.mtp_late_from}", "mtp_late_from")
-
-        def build(self, model: Transformer, data: Any, balance: Balance, **loop: Any) -> "PretrainStage":
-            """`loop`: isolate_documents, and what `Stage` takes: optimizer, schedule, seed, validation_batches."""
-            return PretrainStage(self, model, data, balance, **loop)
-
-    def __init__(self, config: Config, model: Transformer, data: Any, balance: Balance, **loop: Any) -> None:
+    def __init__(self, config: PretrainConfig, model: Transformer, data: Any, balance: Balance, **loop: Any) -> None:
         super().__init__(model, data, **loop)
         self.config = config
         self.balance = balance
