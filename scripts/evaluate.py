@@ -5,4 +5,10 @@ import sys
 from deepseek_lab.command_line import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_command("evaluate", "deepseek_lab.experiment.evaluation:evaluate", check="deepseek_lab.experiment.evaluation:check_evaluation"))
+    sys.exit(
+        run_command(
+            "evaluate",
+            "deepseek_lab.experiment.evaluation:evaluate",
+            check="deepseek_lab.experiment.evaluation:check_evaluation",
+        )
+    )

@@ -5,4 +5,10 @@ import sys
 from deepseek_lab.command_line import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_command("generate", "deepseek_lab.experiment.continuation:generate", check="deepseek_lab.experiment.continuation:check_generation"))
+    sys.exit(
+        run_command(
+            "generate",
+            "deepseek_lab.experiment.continuation:generate",
+            check="deepseek_lab.experiment.continuation:check_generation",
+        )
+    )
