@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from deepseek_lab.checkpoint.native import checkpoint_name, latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.native import checkpoint_name, checkpoints_in, latest_checkpoint, read_checkpoint
 from deepseek_lab.config import DataError
 from tiny_run import TinyData, rows, tiny_stage, tiny_trainer
 
@@ -22,13 +22,26 @@ DRIVER = Path(__file__).parents[1] / "tiny_run_process.py"
 
 
 class Draws(Callback):
-    """Reads every random generator after each step, as something in training might."""
+    """Reads every random generator at the start and after each step, as something in training might."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[float, float, float]] = {}
+        self.seen: dict[int, list[float]] = {}
+        self.counters: dict[int, Any] = {}
+
+    def _draw(self) -> list[float]:
+        return [random.random(), float(np.random.rand()), torch.rand(()).item()]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._draw()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
-        self.seen[pl_module.steps_done] = (random.random(), float(np.random.rand()), float(torch.rand(())))
+        self.seen[pl_module.steps_done] = self._draw()
+        loop = trainer.fit_loop
+        self.counters[pl_module.steps_done] = (
+            loop.epoch_progress.state_dict(),
+            loop.epoch_loop.batch_progress.state_dict(),
+            trainer.global_step,
+        )
 
 
 def whole_run(folder: Path, every: int = 5) -> tuple[Any, Draws]:
@@ -68,6 +81,7 @@ def test_a_resumed_run_equals_one_never_stopped(tmp_path: Path, every: int) -> N
         for key, theirs_state in whole.optimizers().state_dict()["state"].items():
             assert all(torch.equal(ours_states[key][name], value) for name, value in theirs_state.items())
         assert draws.seen == {s: seen for s, seen in whole_draws.seen.items() if s > step}
+        assert draws.counters == {s: counters for s, counters in whole_draws.counters.items() if s > step}
         assert int(stage.tokens_seen) == int(whole.tokens_seen)
 
 
@@ -107,6 +121,31 @@ def test_another_run_is_refused_in_one_line(tmp_path: Path, other: dict[str, Any
     assert rows(tmp_path) == before
 
 
+class Crash(Callback):
+    """Ends the run in the middle of the validation of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        if pl_module.steps_done == self.step:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("step", [5, 15, 20])
+def test_a_step_counts_as_done_only_after_its_validation(tmp_path: Path, step: int) -> None:
+    whole_run(tmp_path / "whole")
+    (tmp_path / "crashed").mkdir()
+    with pytest.raises(MemoryError):
+        tiny_trainer(tmp_path / "crashed", every=5, callbacks=[Crash(step)]).fit(tiny_stage())
+    found = checkpoints_in(tmp_path / "crashed" / "checkpoints")
+    assert [path.name for path in found] == [checkpoint_name(s) for s in range(5, step, 5)]
+    last = found[-1] if found else None
+    resume_step = step - 5 if found else None
+    tiny_trainer(tmp_path / "crashed", every=5, resume_step=resume_step).fit(tiny_stage(), ckpt_path=last)
+    assert rows(tmp_path / "crashed") == rows(tmp_path / "whole")
+
+
 def run_process(folder: Path, *extra: str) -> subprocess.CompletedProcess[str]:
     """One process of training in `folder`, going on with what is there; returns when it ended or was killed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -144,8 +183,8 @@ def test_kill_nine_at_five_random_points_with_validation_and_a_checkpoint_write(
     folder.mkdir()
     tiny_trainer(tmp_path / "whole", every=4).fit(tiny_stage())
     draw = random.Random()
-    first, second = sorted(draw.sample(range(5, 19), 2))
-    kills = [("step", "2"), ("write", "4"), ("validation", "5"), ("step", str(first)), ("step", str(second))]
+    first = draw.randrange(5, 20)
+    kills = [("step", "2"), ("write", "4"), ("validation", "5"), ("step", str(first)), ("validation", "20")]
     for kill in kills:
         killed = run_process(folder, *kill)
         assert killed.returncode == -signal.SIGKILL, (kill, killed.stderr)

@@ -1,9 +1,9 @@
 """What a checkpoint holds beyond weights and optimiser, and the refusal to go on with another run.
 
-Lightning saves neither random state nor the position in the data, and its loop counters are those of the
-moment it saves in. Here the counters are written as they stand between two steps, and with them: steps,
-tokens, the open window of means, every generator, the model's config. All of it is plain values and
-tensors. Seed, data set and model config of a checkpoint must be those of the run that goes on.
+Lightning saves neither random state nor the position in the data. Added here: steps, tokens, the open
+window of means, every generator, the model's config; all of it plain values and tensors. Seed, data set
+and model config of a checkpoint must be those of the run that goes on. Lightning's own loop counters are
+kept: for checkpoints on finished steps its restart is exact (lightning 2.6, proven in the tests).
 
 Left out: random state of ranks other than 0 (nothing in training draws from it).
 """
@@ -17,7 +17,6 @@ from deepseek_lab.checkpoint import native, random_state
 from deepseek_lab.config import DataError
 from deepseek_lab.stages.recording import Recording
 from deepseek_lab.stages.window import Window
-from deepseek_lab.trainer_plugins.loop_state import finished_step
 
 
 class Resumable(Recording):
@@ -39,7 +38,6 @@ class Resumable(Recording):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out."""
-        checkpoint["loops"] = finished_step(self.steps_done)
         checkpoint["model_config"] = native.describe(self.model.config)
         checkpoint["run"] = {
             **self._identity(),
