@@ -1,7 +1,8 @@
 """Everything that can be refused before data is read or memory taken.
 
 Called for every job of a sweep before the first starts, so it imports torch but not Lightning: an
-impossible combination answers in seconds.
+impossible combination answers in seconds. No model is built: even on `meta` torch would import its
+compiler to draw weights.
 """
 
 import torch
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+from deepseek_lab.model.ffn.moe import MixtureOfExperts
 
 
 def check(cfg: DictConfig) -> None:
@@ -16,10 +18,9 @@ def check(cfg: DictConfig) -> None:
     configs = read_configs(cfg)
     _check_sizes(configs)
     _check_devices(configs)
-    with torch.device("meta"):
-        model = configs.model.build()
-    for router in model.routers():
-        configs.balance.check_experts(router.config.n_routed_experts)  # type: ignore[union-attr]
+    _check_batch(configs)
+    if isinstance(configs.model.ffn, MixtureOfExperts.Config):
+        configs.balance.check_experts(configs.model.ffn.n_routed_experts)
 
 
 def _check_sizes(configs: ExperimentConfigs) -> None:
@@ -40,3 +41,13 @@ def _check_devices(configs: ExperimentConfigs) -> None:
         raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
     if settings.devices > torch.cuda.device_count():
         raise ConfigError(f"is {settings.devices}, but torch sees {torch.cuda.device_count()}", "trainer.devices")
+
+
+def _check_batch(configs: ExperimentConfigs) -> None:
+    """Whether a step can be cut into the ranks' micro-batches."""
+    data, devices = configs.data, configs.trainer.devices
+    size = data.micro_batch_size or 1
+    if data.batch_size % (size * devices):
+        raise ConfigError(
+            f"= {data.batch_size} is no multiple of {devices} × micro-batches of {size}", "data.batch_size"
+        )
