@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepseek_lab.model.attention.blocked import blocked_causal_attention
 from deepseek_lab.model.rope import RopeConfig
+
+_BLOCKED_FROM = 256  # tokens from which our CPU kernel is the faster one at every width tried
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,18 @@ class AttentionConfig(Protocol):
 
 
 def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSV: Tensor, mask_BTS: Tensor | None, scale: float) -> Tensor:
-    """softmax(q·kᵀ·scale + mask)·v through torch's fused kernel -> (B, H, T, V).
+    """softmax(q·kᵀ·scale + mask)·v -> (B, H, T, V).
 
-    Fewer key heads than query heads are shared by groups. On a CPU the flash kernel wants equal
-    widths, else torch silently takes the slow path that holds all scores: V is padded with zeros
-    to K there and cut again (1.5 to 3 times sooner in training).
+    Fewer key heads than query heads are shared by groups. Plain causal attention over many tokens
+    on a CPU runs in our own blocked kernel, all else in torch's fused one. On a CPU that one wants
+    equal widths, else torch silently takes the slow path that holds all scores: V is padded with
+    zeros to K there and cut again (1.5 to 3 times sooner in training).
     """
+    on_cpu = q_BHTK.device.type == "cpu"
+    if on_cpu and mask_BTS is None and _suits_blocked(q_BHTK):
+        return blocked_causal_attention(q_BHTK, k_BHSK, v_BHSV, scale)
     width = v_BHSV.shape[-1]
-    pad = q_BHTK.shape[-1] - width if q_BHTK.device.type == "cpu" else 0
+    pad = q_BHTK.shape[-1] - width if on_cpu else 0
     if pad > 0:
         v_BHSV = F.pad(v_BHSV, (0, pad))
     y_BHTV = F.scaled_dot_product_attention(
@@ -87,6 +94,12 @@ def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSV: Tensor, mask_BTS: Tensor | No
         enable_gqa=k_BHSK.shape[1] != q_BHTK.shape[1],
     )
     return y_BHTV[..., :width] if pad > 0 else y_BHTV
+
+
+def _suits_blocked(q_BHTK: Tensor) -> bool:
+    """Long and in full precision; autocast would send the products of the blocked kernel to 16 bits."""
+    wide = q_BHTK.dtype in (torch.float32, torch.float64)
+    return q_BHTK.shape[2] >= _BLOCKED_FROM and wide and not torch.is_autocast_enabled("cpu")
 
 
 def causal_mask(positions_BT: Tensor, n_keys: int) -> Tensor:
