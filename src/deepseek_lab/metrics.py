@@ -51,6 +51,12 @@ CURVES: tuple[Curve, ...] = (
     Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)"),
     Curve("val/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "val/loss, free of the tokenizer"),
     Curve(
+        "mtp/acceptance_{depth}",
+        "share",
+        "the drafts of the validation batches that stay within a document",
+        "how often the MTP module at this depth drafts the main model's own greedy token",
+    ),
+    Curve(
         "perf/tokens_per_second",
         "tokens per second",
         "the seconds since the last row, without validation and checkpoints",

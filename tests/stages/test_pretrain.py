@@ -1,6 +1,7 @@
 """Pretraining: its losses against plain cross-entropy, the bias rule, overfitting one batch."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -71,7 +72,26 @@ def test_validation_is_exact_over_batches_of_unequal_counts(tmp_path: Any) -> No
     assert last["val/bits_per_byte"] == pytest.approx(float(torch.cat(nats).sum()) / math.log(2) / n_bytes, rel=1e-5)
     batches = stage.data.validation_batches(2)
     outside = evaluate(stage.model, batches, stage.data.token_bytes_V, isolate_documents=True)
-    assert outside == {name: value for name, value in last.items() if name.startswith("val/")}
+    assert outside == {name: value for name, value in last.items() if name.startswith(("val/", "mtp/"))}
+
+
+def test_acceptance_is_the_share_of_drafts_that_the_main_model_would_choose_too(tmp_path: Any) -> None:
+    stage = tiny_stage(depth=2)
+    tiny_trainer(tmp_path, max_steps=60, log_every=20).fit(stage)
+    stage.eval()
+    agreed, drafts = torch.zeros(2), torch.zeros(2)
+    for micro in stage.data.validation_batches(2):
+        tokens, document = micro.tokens_BT1[:, :-1], micro.document_BT1
+        output = stage.model(tokens, document_BT=document[:, :-1], mtp=True)
+        for k in (1, 2):
+            for b, i in itertools.product(range(len(tokens)), range(tokens.shape[1] - k)):
+                if document[b, i] == document[b, i + k + 1]:
+                    drafts[k - 1] += 1
+                    draft = output.mtp_logits(k)[b, i].argmax()
+                    agreed[k - 1] += int(draft == output.logits[b, i + k].argmax())
+    last = rows(tmp_path)[-1]
+    assert 0 < agreed[0] < drafts[0], "a share of 0 or 1 would hide a shift"
+    assert [last["mtp/acceptance_1"], last["mtp/acceptance_2"]] == pytest.approx((agreed / drafts).tolist())
 
 
 def test_the_bias_moves_by_the_load_of_the_whole_step(tmp_path: Any) -> None:

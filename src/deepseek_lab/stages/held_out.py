@@ -1,8 +1,9 @@
 """Loss on held-out text, exact over batches and ranks: sums first, one division last.
 
-Left out: any randomness, routing statistics (a validation must not move a router's bias) and MTP.
+MTP modules are judged by how often they draft what the main model would choose. Left out: any randomness,
+routing statistics (a validation must not move a router's bias), and the losses of the MTP modules.
 
-Shapes: B sequences, T positions, N = B·T, V vocabulary.
+Shapes: B sequences, T positions, N = B·T, D width, V vocabulary.
 """
 
 import math
@@ -12,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.objectives.acceptance import draft_agreement, greedy_tokens
 from deepseek_lab.objectives.masking import next_token_targets
+from deepseek_lab.objectives.mtp import mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.batches import StepBatch
@@ -21,34 +25,55 @@ from deepseek_lab.stages.batches import StepBatch
 
 @torch.no_grad()
 def held_out_sums(model: Transformer, micro: Any, token_bytes_V: Tensor, isolate_documents: bool) -> Tensor:
-    """(3,) fp64 sums over the targets of one micro-batch: nats, targets, UTF-8 bytes."""
+    """fp64 sums over one micro-batch: nats, targets, UTF-8 bytes; for each MTP depth, drafts agreed and drafts."""
     targets_BT, valid_BT = next_token_targets(micro.tokens_BT1, micro.document_BT1, isolate_documents)
     document_BT = micro.document_BT1[:, :-1] if isolate_documents else None
-    hidden_BTD = model(micro.tokens_BT1[:, :-1], document_BT=document_BT).hidden_BTD
+    output = model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=len(model.mtp) > 0)
     targets_N, valid_N = targets_BT.flatten(), valid_BT.flatten()
-    _, nll_N = chunked_cross_entropy(hidden_BTD.flatten(0, 1), model.head_weight_VD, targets_N, valid_N.float())
+    hidden_ND = output.hidden_BTD.flatten(0, 1)
+    _, nll_N = chunked_cross_entropy(hidden_ND, model.head_weight_VD, targets_N, valid_N.float())
     bytes_N = token_bytes_V[targets_N] * valid_N
-    return torch.stack([nll_N.double().sum(), valid_N.sum().double(), bytes_N.sum().double()])
+    losses = torch.stack([nll_N.double().sum(), valid_N.sum().double(), bytes_N.sum().double()])
+    return torch.cat([losses, *_draft_sums(output, micro)])
+
+
+def _draft_sums(output: ModelOutput, micro: Any) -> list[Tensor]:
+    """`draft_agreement` of each depth, over the drafts within a document."""
+    if not output.mtp_hidden:
+        return []
+    choices = [
+        greedy_tokens(hidden.flatten(0, 1), output.head_weight_VD).view(hidden.shape[:2])
+        for hidden in (output.hidden_BTD, *output.mtp_hidden)
+    ]
+    valid = [mtp_targets(micro.tokens_BT1, micro.document_BT1, k, True)[1] for k in range(1, len(choices))]
+    return [draft_agreement(choices[0], *draft) for draft in zip(choices[1:], valid, strict=True)]
 
 
 def held_out_metrics(sums: Tensor) -> dict[str, float]:
-    """`held_out_sums`, added up, as val/loss (nats per token), val/perplexity and val/bits_per_byte."""
-    nats, targets, n_bytes = sums.tolist()
+    """`held_out_sums`, added up, as val/* (nats per token, perplexity, bits per byte) and mtp/acceptance_*."""
+    nats, targets, n_bytes, *drafts = sums.tolist()
     loss = nats / max(targets, 1)
+    accepted = zip(drafts[::2], drafts[1::2], strict=True)
     return {
         "val/loss": loss,
         "val/perplexity": math.exp(min(loss, 700.0)),
         "val/bits_per_byte": nats / math.log(2) / max(n_bytes, 1),
+        **{f"mtp/acceptance_{k}": agreed / max(count, 1) for k, (agreed, count) in enumerate(accepted, start=1)},
     }
+
+
+def _no_sums(model: Transformer) -> Tensor:
+    """Zeros to add `held_out_sums` to."""
+    return torch.zeros(3 + 2 * len(model.mtp), dtype=torch.float64, device=model.head_weight_VD.device)
 
 
 def evaluate(
     model: Transformer, batches: Iterable[Any], token_bytes_V: Any, isolate_documents: bool = False
 ) -> dict[str, float]:
-    """The same three numbers for a model outside of training; batches go to the model's device."""
+    """The same numbers for a model outside of training; batches go to the model's device."""
     device = next(model.parameters()).device
     bytes_V = torch.as_tensor(token_bytes_V).to(device)
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums = _no_sums(model)
     for micro in batches:
         sums += held_out_sums(model, micro.to(device), bytes_V, isolate_documents)
     return held_out_metrics(sums)
@@ -68,7 +93,7 @@ class HeldOutLoss(Stage):
 
     def on_validation_epoch_start(self) -> None:
         """Sums start at zero."""
-        self._held_out = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self._held_out = _no_sums(self.model)
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Adds one held-out micro-batch."""
