@@ -40,10 +40,16 @@ class DataError(RuntimeError):
     """Bad data or a bad checkpoint: names the file and the cause in one line, exit code 2."""
 
 
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is spelt most like `name`, if any is near."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the closest of `names`, or an empty string."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(name, names)
+    return f"; did you mean '{close}'?" if close else ""
 
 
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}

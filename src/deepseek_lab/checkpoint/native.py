@@ -1,42 +1,55 @@
 """Our own checkpoint: weights, training state, and the model's config as data.
 
 A config is written as nested plain dicts, each with the `kind` of its Config class from the table
-below; `rebuild` goes the other way through the same table. No name in a file is ever imported, no
+below; `rebuild` goes the other way through the same table. No name in a checkpoint is ever imported, no
 `_target_` followed and no `${…}` resolved: text stays text. `load_model` builds the config on `meta`
 and compares every shape with the weights before it takes memory.
 
 Left out: writing during training (trainer_plugins/checkpoint_io) and Hugging Face folders.
 """
 
+import importlib
 import pickle
+import pkgutil
 import re
 import zipfile
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
 from deepseek_lab.config import ConfigError, DataError, nearest
-from deepseek_lab.model.attention.grouped import GroupedAttention
-from deepseek_lab.model.attention.latent import LatentAttention
-from deepseek_lab.model.ffn.dense import DenseFeedForward
-from deepseek_lab.model.ffn.moe import MixtureOfExperts
+from deepseek_lab.model import attention, ffn
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 
+
+def _kind(cls: type[Any]) -> str:
+    """`LatentAttention` as `latent_attention`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def _configs_in(package: ModuleType) -> dict[str, type[Any]]:
+    """The Config of every class that the modules of a package of ours define, under the class' kind."""
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(value, type) and value.__module__ == info.name and "Config" in vars(value):
+                found[_kind(value)] = value.__dict__["Config"]
+    return found
+
+
 KINDS: dict[str, type[Any]] = {
-    "transformer": Transformer.Config,
     "rope": RopeConfig,
-    "grouped_attention": GroupedAttention.Config,
-    "latent_attention": LatentAttention.Config,
-    "dense_feed_forward": DenseFeedForward.Config,
-    "mixture_of_experts": MixtureOfExperts.Config,
-    "multi_token_prediction": MultiTokenPrediction.Config,
+    **{_kind(cls): cls.Config for cls in (Transformer, MultiTokenPrediction)},
+    **_configs_in(attention),
+    **_configs_in(ffn),
 }
-"""Every Config that a checkpoint may hold; a new attention or FFN adds its line here."""
+"""Every Config that a checkpoint may hold; a new file in model/attention/ or model/ffn/ is found by itself."""
 
 MODEL_PREFIX = "model."
 """What Lightning puts before the names of the weights, because a stage holds the model as `model`."""
@@ -106,15 +119,20 @@ def latest_checkpoint(run_folder: Path) -> Path:
     return found[-1]
 
 
+def require_archive(path: Path) -> None:
+    """Raises DataError for a file that is missing, cut off or foreign, without reading its tensors."""
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if not zipfile.is_zipfile(path):  # also keeps torch's reader of its old format away from it
+        raise DataError(f"{path}: truncated, or not a checkpoint at all")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint on the CPU, tensors and plain values only.
 
     Raises DataError, in one line, for a missing, truncated or foreign file.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-    if not zipfile.is_zipfile(path):  # also keeps torch's reader of its old format away from it
-        raise DataError(f"{path}: truncated, or not a checkpoint at all")
+    require_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:

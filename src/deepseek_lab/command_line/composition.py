@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from deepseek_lab.config import ConfigError, nearest
+from deepseek_lab.config import ConfigError, closest, nearest
 
 
 def one_line(error: object) -> str:
@@ -49,6 +49,17 @@ def line_of(override: Override) -> str:
 def shell_key(override: Override) -> str:
     """The key of an override without `+`, `++` and `~`."""
     return override.get_key_element().lstrip("+~")
+
+
+def _meant(key: str, known: Sequence[str]) -> str:
+    """What an unknown key may stand for: a key beside it, one elsewhere, or else the list of those beside it."""
+    parent, _, name = key.rpartition(".")
+    beside = [k.removeprefix(f"{parent}.") for k in known if parent and k.rpartition(".")[0] == parent]
+    close = closest(name, beside)
+    if close:
+        return f"; did you mean '{parent}.{close}'?"
+    elsewhere = [k for k in known if not beside or (k != parent and not k.startswith(f"{parent}."))]
+    return nearest(key, elsewhere) or (f" ({parent} has {', '.join(beside)})" if beside else "")
 
 
 class Composer:
@@ -190,7 +201,7 @@ class Composer:
         key = shell_key(typed)
         if key in known:
             return ConfigError(one_line(cause).split(" full_key:")[0], key)
-        return ConfigError(f"is unknown{nearest(key, known)}", key)
+        return ConfigError(f"is unknown{_meant(key, known)}", key)
 
     def _keys_without(self, overrides: list[str]) -> list[str]:
         """The keys that could have been meant: those of the config the other overrides compose."""

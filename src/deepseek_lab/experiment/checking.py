@@ -5,11 +5,14 @@ impossible combination answers in seconds. No model is built: even on `meta` tor
 compiler to draw weights.
 """
 
+from pathlib import Path
+
 import torch
 from omegaconf import DictConfig
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+from deepseek_lab.experiment.continued import require_same_run
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 
 
@@ -21,6 +24,8 @@ def check(cfg: DictConfig) -> None:
     _check_batch(configs)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
+    if cfg.resume:
+        require_same_run(cfg, Path(cfg.resume))
 
 
 def _check_sizes(configs: ExperimentConfigs) -> None:

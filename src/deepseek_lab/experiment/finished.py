@@ -16,6 +16,18 @@ from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.text.tokenizer import Tokenizer
 
 
+def stored_config(folder: Path) -> DictConfig:
+    """The config that the run in `folder` was composed with. Raises DataError when there is none."""
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config = OmegaConf.load(path)
+    except Exception as error:  # yaml and omegaconf raise many kinds
+        raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, DictConfig):
+        raise DataError(f"{path}: not a run's config")
+    return config
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A run folder and the checkpoint of it that was asked for."""
@@ -26,14 +38,7 @@ class FinishedRun:
     @property
     def config(self) -> DictConfig:
         """The run's composed config. Raises DataError when it is missing or no YAML mapping."""
-        path = self.folder / ".hydra" / "config.yaml"
-        try:
-            config = OmegaConf.load(path)
-        except Exception as error:  # yaml and omegaconf raise many kinds
-            raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
-        if not isinstance(config, DictConfig):
-            raise DataError(f"{path}: not a run's config")
-        return config
+        return stored_config(self.folder)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the run was trained with."""
