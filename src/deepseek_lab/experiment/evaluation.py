@@ -1,19 +1,22 @@
-"""`scripts/evaluate.py`: a checkpoint's loss on held-out text, the same numbers as in training."""
+"""`scripts/evaluate.py`: a checkpoint's loss on held-out text, as in training, or the needle test."""
 
 import json
+import statistics
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.checkpoint import read_checkpoint
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.finished import device_of, find_run
+from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
 from deepseek_lab.stages.held_out import evaluate as held_out
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Prints val/loss, val/perplexity and val/bits_per_byte as one JSON object; returns the loss.
+    """Prints what was measured as one JSON object; returns val/loss, or the share of needles found.
 
     Raises DataError when the text is not the one the run was trained on (another Python version, say).
     """
@@ -22,6 +25,17 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
     run = find_run(cfg.checkpoint)
+    if cfg.what == "needle":
+        figures = evaluate_needles(run, _needle_test(cfg), device)
+        print(json.dumps({"checkpoint": str(run.checkpoint), **figures}, indent=1))
+        return statistics.fmean(v for name, v in figures.items() if name.startswith("eval/"))
+    values = _held_out_loss(cfg, run, device)
+    print(json.dumps({"checkpoint": str(run.checkpoint), "split": cfg.split, **values}, indent=1))
+    return values["val/loss"]
+
+
+def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, float]:
+    """The numbers that training logs at a validation, on the split asked for."""
     configs = read_configs(run.config)
     data = configs.data.build(configs.tokenizer, configs.model.vocab_size, configs.seed)
     trained_on = read_checkpoint(run.checkpoint)["run"]["data"]
@@ -31,15 +45,24 @@ def evaluate(cfg: DictConfig) -> float:
         )
     limit = configs.trainer.validation_batches if cfg.batches is None else cfg.batches
     batches = data.validation_batches(limit, split="val" if cfg.split == "validation" else "test")
-    values = held_out(run.model(device), batches, torch.as_tensor(data.token_bytes_V), configs.data.isolate_documents)
-    print(json.dumps({"checkpoint": str(run.checkpoint), "split": cfg.split, **values}, indent=1))
-    return values["val/loss"]
+    return held_out(run.model(device), batches, torch.as_tensor(data.token_bytes_V), configs.data.isolate_documents)
+
+
+def _needle_test(cfg: DictConfig) -> NeedleTest:
+    values: Any = OmegaConf.to_container(cfg.needle, resolve=True)
+    try:
+        return NeedleTest(**values)
+    except ConfigError as error:
+        raise error.at("needle") from None
 
 
 def check_evaluation(cfg: DictConfig) -> None:
     """Raises ConfigError for values that no evaluation has."""
+    if cfg.what not in ("held_out", "needle"):
+        raise ConfigError(f"must be held_out or needle, not {cfg.what!r}", "what")
     if cfg.split not in ("validation", "test"):
         raise ConfigError(f"must be validation or test, not {cfg.split!r}", "split")
     if cfg.batches is not None and (not isinstance(cfg.batches, int) or cfg.batches < 1):
         raise ConfigError(f"must be null or an integer of at least 1, not {cfg.batches!r}", "batches")
+    _needle_test(cfg)
     device_of(cfg.accelerator)

@@ -1,0 +1,1 @@
+"""Tasks with an answer that can be checked: one file a task."""
