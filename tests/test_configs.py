@@ -15,7 +15,7 @@ from deepseek_lab.config import CheckedConfig
 CONF = PROJECT_ROOT / "conf"
 ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
-SHARED = {"model/base"}
+SHARED = {"model/base", "data/base"}
 """Files that others build on and that are no choice themselves."""
 
 
@@ -72,7 +72,7 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
 @pytest.mark.parametrize("option", OPTIONS)
 def test_only_leaves_name_classes_and_sheets_and_experiments_do_not(option):
     text = (CONF / f"{option}.yaml").read_text()
-    if option.split("/")[0] in {"model", "experiment", "ablation", "trainer", "debug"}:
+    if option in SHARED or option.split("/")[0] in {"model", "experiment", "ablation", "trainer", "debug"}:
         assert "_target_" not in text
     else:
         assert yaml.safe_load(text)["_target_"].startswith("deepseek_lab.")

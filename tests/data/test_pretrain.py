@@ -66,7 +66,24 @@ def test_every_sample_is_seen_once_an_epoch(folder):
     whole = [seen[start : start + data.samples_per_epoch] for start in range(0, len(seen), data.samples_per_epoch)]
     in_order = rows([data._train.gather(np.arange(data.samples_per_epoch))])
     assert all(sorted(epoch) == sorted(in_order) for epoch in whole[:2])
-    assert data.tokens_per_step == 5 * 16
+
+
+RAMP = {"batch_size_start": 4, "batch_size": 12, "batch_ramp_steps": 6}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("micro_batch_size", [None, 1])
+def test_a_ramp_reads_the_same_samples_in_steps_of_other_sizes(folder, world_size, micro_batch_size):
+    data = build(folder, **RAMP, micro_batch_size=micro_batch_size)
+    steps = [rows(chain(*(data.step_batch(k, rank, world_size) for rank in range(world_size)))) for k in range(9)]
+    assert [len(step) for step in steps] == [4, 4, 4, 8, 8, 8, 12, 12, 12]
+    assert list(chain(*steps)) == rows(chain(*map(build(folder, batch_size=9).step_batch, range(8))))
+    assert rows(build(folder, **RAMP).step_batch(7)) == steps[7]
+    assert [data.config.tokens_in(n) for n in (0, 1, 4, 9)] == [0, 4 * 16, 20 * 16, 72 * 16]
+
+
+def test_without_a_ramp_tokens_are_steps_times_batch(folder):
+    assert config(folder, batch_size=5).tokens_in(7) == 7 * 5 * 16
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -110,6 +127,11 @@ def test_types_are_what_torch_wants(folder):
         ({"validation_share": 0.6, "test_share": 0.4}, "leave nothing to train on"),
         ({"test_share": -0.1}, "test_share must not be negative"),
         ({"corpus": "stdlib"}, "corpus must be"),
+        ({"batch_size_start": 4}, "batch_ramp_steps is needed, too: batch_size_start alone is no ramp"),
+        ({"batch_ramp_steps": 4}, "batch_size_start is needed, too"),
+        ({"batch_size_start": 9, "batch_ramp_steps": 4}, "batch_size_start = 9 is above batch_size = 8"),
+        ({"batch_size_start": 0, "batch_ramp_steps": 4}, "batch_size_start must be at least 1"),
+        ({"batch_size_start": 2, "batch_ramp_steps": 4, "micro_batch_size": 4}, "must divide batch_size_start"),
     ],
 )
 def test_impossible_settings_are_refused(folder, changes, message):
@@ -122,6 +144,8 @@ def test_a_step_that_the_ranks_cannot_share_is_refused(folder):
         build(folder, micro_batch_size=4).step_batch(0, 0, 3)
     with pytest.raises(ConfigError, match=r"data\.batch_size \(8\) must be a multiple of 16"):
         build(folder).step_batch(0, 0, 16)
+    with pytest.raises(ConfigError, match=r"data\.batch_size_start \(4\) must be a multiple of 6"):
+        build(folder, **RAMP).step_batch(0, 0, 6)
 
 
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused_before_anything_is_read(tmp_path):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.data.batch_ramp import BatchRamp
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Split, split_of
 from deepseek_lab.data.packing import MicroBatch, PackedSplit, shuffled_samples
 from deepseek_lab.data.token_files import FORMAT, TokenFiles
@@ -38,6 +39,8 @@ class PretrainData:
         cache_dir: str
         seq_len: int
         batch_size: int  # sequences an optimiser step, over all ranks
+        batch_size_start: int | None = None  # of the first step; None: no ramp
+        batch_ramp_steps: int = 0  # optimiser steps from there to batch_size
         micro_batch_size: int | None = None  # sequences a forward pass; None: a rank's whole share of the step
         isolate_documents: bool = False
         validation_share: float = 0.05
@@ -45,8 +48,8 @@ class PretrainData:
         n_workers: int | None = None  # threads that encode; None: one a core
 
         def check(self) -> None:
-            self.require_positive("seq_len", "batch_size", "micro_batch_size", "n_workers")
-            self.require_not_negative("validation_share", "test_share")
+            self.require_positive("seq_len", "batch_size", "batch_size_start", "micro_batch_size", "n_workers")
+            self.require_not_negative("validation_share", "test_share", "batch_ramp_steps")
             if self.validation_share + self.test_share >= 1:
                 raise ConfigError(
                     f"and test_share leave nothing to train on: {self.validation_share} + {self.test_share}",
@@ -54,6 +57,26 @@ class PretrainData:
                 )
             if self.batch_size % (self.micro_batch_size or 1):
                 raise ConfigError(f"must divide batch_size ({self.batch_size})", "micro_batch_size")
+            self._check_ramp()
+
+        def _check_ramp(self) -> None:
+            start, steps = self.batch_size_start, self.batch_ramp_steps
+            if (start is None) != (steps == 0):
+                missing, given = ("batch_size_start", "batch_ramp_steps")[:: 1 if start is None else -1]
+                raise ConfigError(f"is needed, too: {given} alone is no ramp", missing)
+            if start is not None and start > self.batch_size:
+                raise ConfigError(f"= {start} is above batch_size = {self.batch_size}", "batch_size_start")
+            if start is not None and start % (self.micro_batch_size or 1):
+                raise ConfigError(f"must divide batch_size_start ({start})", "micro_batch_size")
+
+        @property
+        def ramp(self) -> BatchRamp:
+            """Sequences of each step."""
+            return BatchRamp(self.batch_size_start or self.batch_size, self.batch_size, self.batch_ramp_steps)
+
+        def tokens_in(self, max_steps: int) -> int:
+            """Tokens that the first `max_steps` optimiser steps predict, over all ranks."""
+            return self.ramp.before(max_steps) * self.seq_len
 
         def build(self, tokenizer_config: TokenizerConfig, vocab_size: int, seed: int) -> "PretrainData":
             """Opens the token files, or makes them with a progress bar.
@@ -97,6 +120,7 @@ class PretrainData:
         """Raises DataError when the train split, or a wanted validation split, has no whole sample."""
         self.config = config
         self.seed = seed
+        self._ramp = config.ramp
         self.manifest = files.manifest
         self.tokenizer = files.tokenizer
         self.token_bytes_V: NDArray[np.int64] = files.tokenizer.token_bytes()
@@ -110,16 +134,12 @@ class PretrainData:
         """How many sequences the train split gives."""
         return self._train.n_samples
 
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens that one optimiser step predicts, over all ranks."""
-        return self.config.batch_size * self.config.seq_len
-
     def step_batch(self, k: int, rank: int = 0, world_size: int = 1) -> list[MicroBatch]:
         """This rank's micro-batches of optimiser step `k` (from 0). Raises ConfigError on a size that does not fit."""
-        rows = self._rows_of(rank, world_size)
-        samples = shuffled_samples(k * self.config.batch_size + rows.start, len(rows), self.seed, self._train.n_samples)
-        return self._train.micro_batches(samples, self.micro_batch_size(world_size))
+        size = self._ramp.size(k)
+        rows = self._rows_of(rank, world_size, size)
+        samples = shuffled_samples(self._ramp.before(k) + rows.start, len(rows), self.seed, self._train.n_samples)
+        return self._train.micro_batches(samples, self.micro_batch_size(world_size, size))
 
     def validation_batches(
         self, limit: int | None = None, rank: int = 0, world_size: int = 1, split: Split = "val"
@@ -132,21 +152,21 @@ class PretrainData:
         split has no whole sample.
         """
         packed = self._packed(split)
-        rows = self._rows_of(rank, world_size)
+        rows = self._rows_of(rank, world_size, self.config.batch_size)
         wanted = packed.n_samples if limit is None else min(packed.n_samples, limit * self.config.batch_size)
         chosen = np.arange(wanted) * packed.n_samples // max(wanted, 1)
         for start in range(0, wanted, self.config.batch_size):
             batch = chosen[start : start + self.config.batch_size]
             yield from packed.micro_batches(batch[rows.start : rows.stop], self.micro_batch_size(world_size))
 
-    def micro_batch_size(self, world_size: int = 1) -> int:
-        """Sequences a forward pass. Raises ConfigError when the step cannot be cut evenly."""
-        size = self.config.micro_batch_size or max(self.config.batch_size // world_size, 1)
-        if self.config.batch_size % (size * world_size):
+    def micro_batch_size(self, world_size: int = 1, batch_size: int | None = None) -> int:
+        """Sequences a forward pass. Raises ConfigError when a step of `batch_size` cannot be cut evenly."""
+        whole = batch_size or self.config.batch_size
+        size = self.config.micro_batch_size or max(whole // world_size, 1)
+        if whole % (size * world_size):
             raise ConfigError(
-                f"({self.config.batch_size}) must be a multiple of {size * world_size}: "
-                f"micro-batches of {size} on {world_size} ranks",
-                "data.batch_size",
+                f"({whole}) must be a multiple of {size * world_size}: micro-batches of {size} on {world_size} ranks",
+                "data.batch_size" if whole == self.config.batch_size else "data.batch_size_start",
             )
         return size
 
@@ -164,10 +184,10 @@ class PretrainData:
         """The documents of a split, as they were before encoding, end to end."""
         return self.tokenizer.to_bytes(self._files.split(split).tokens.tolist())
 
-    def _rows_of(self, rank: int, world_size: int) -> range:
-        """Which of a step's sequences `rank` takes."""
-        self.micro_batch_size(world_size)
-        share = self.config.batch_size // world_size
+    def _rows_of(self, rank: int, world_size: int, batch_size: int) -> range:
+        """Which of a step's `batch_size` sequences `rank` takes."""
+        self.micro_batch_size(world_size, batch_size)
+        share = batch_size // world_size
         return range(rank * share, (rank + 1) * share)
 
     def _packed(self, split: Split) -> PackedSplit:

@@ -32,6 +32,7 @@ def print_banner(
     run_folder: Path,
     counts: Counts,
     tokens: int,
+    tokens_left: int,
     peak_flops: float | None,
     first_step: int,
     max_steps: int,
@@ -42,10 +43,9 @@ def print_banner(
         params += f", {quantity(counts.active_params)} active"
     if counts.mtp_params:
         params += f", and {quantity(counts.mtp_params)} in MTP modules"
-    left = tokens * (max_steps - first_step) / max_steps
     time = "time unknown: no peak FLOP/s for this hardware"
     if peak_flops:
-        seconds = counts.flops_per_token * left / (peak_flops * ASSUMED_MFU)
+        seconds = counts.flops_per_token * tokens_left / (peak_flops * ASSUMED_MFU)
         time = f"about {duration(seconds)} if {ASSUMED_MFU:.0%} of the peak {peak_flops / 1e9:,.0f} GFLOP/s is reached"
     lines = [
         ("run", str(run_folder)),

@@ -52,7 +52,7 @@ def _check_batch(configs: ExperimentConfigs) -> None:
     """Whether a step can be cut into the ranks' micro-batches."""
     data, devices = configs.data, configs.trainer.devices
     size = data.micro_batch_size or 1
-    if data.batch_size % (size * devices):
-        raise ConfigError(
-            f"= {data.batch_size} is no multiple of {devices} × micro-batches of {size}", "data.batch_size"
-        )
+    for name in ("batch_size", "batch_size_start"):
+        value = getattr(data, name)
+        if value is not None and value % (size * devices):
+            raise ConfigError(f"= {value} is no multiple of {devices} × micro-batches of {size}", f"data.{name}")

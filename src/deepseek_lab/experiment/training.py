@@ -143,10 +143,10 @@ class TrainingRun:
         if slow:
             self.console.print(f"warning: {slow}", highlight=False)
         peak = self.configs.hardware.peak(self._device_type(), self.configs.precision.name)
-        tokens = self.configs.trainer.max_steps * self.configs.data.batch_size * self.configs.data.seq_len
-        print_banner(
-            self.console, self.folder, self.counts, tokens, peak, self.first_step, self.configs.trainer.max_steps
-        )
+        tokens_in, max_steps = self.configs.data.tokens_in, self.configs.trainer.max_steps
+        tokens = tokens_in(max_steps)
+        left = tokens - tokens_in(self.first_step)
+        print_banner(self.console, self.folder, self.counts, tokens, left, peak, self.first_step, max_steps)
         trainer = self._trainer(peak)
         trainer.fit(self.stage, ckpt_path=self.checkpoint)
         mark_done(self.folder)
