@@ -59,7 +59,8 @@ def _meant(key: str, known: Sequence[str]) -> str:
     if close:
         return f"; did you mean '{parent}.{close}'?"
     elsewhere = [k for k in known if not beside or (k != parent and not k.startswith(f"{parent}."))]
-    return nearest(key, elsewhere) or (f" ({parent} has {', '.join(beside)})" if beside else "")
+    named = [k for k in beside if not k.startswith("_")]
+    return nearest(key, elsewhere) or (f" ({parent} has {', '.join(named)})" if named else "")
 
 
 class Composer:

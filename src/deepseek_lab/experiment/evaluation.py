@@ -36,7 +36,9 @@ def evaluate(cfg: DictConfig) -> float:
 
 def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, float]:
     """The numbers that training logs at a validation, on the split asked for."""
-    configs = read_configs(run.config)
+    config = run.config
+    config.resume = str(run.folder)  # its own tokenizer, should it have started from another run
+    configs = read_configs(config)
     data = configs.data.build(configs.tokenizer, configs.model.vocab_size, configs.seed)
     trained_on = read_checkpoint(run.checkpoint)["run"]["data"]
     if trained_on != data.manifest["hash"]:

@@ -27,13 +27,12 @@ from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.checkpoint.native import checkpoints_in
-from deepseek_lab.config import ConfigError
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
-from deepseek_lab.experiment.finished import find_run
+from deepseek_lab.experiment.initial import take_weights
 from deepseek_lab.generation import generate
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
@@ -116,10 +115,7 @@ class TrainingRun:
     def _model(self) -> Transformer:
         model = self.configs.model.build()
         if self.cfg.init_from and not self.checkpoint:
-            start = find_run(self.cfg.init_from).model(torch.device("cpu"))
-            if start.config != model.config:
-                raise ConfigError(f"{self.cfg.init_from} holds a model of another shape", "init_from")
-            model.load_state_dict(start.state_dict())
+            take_weights(model, self.cfg.init_from)
         apply(model, self.configs.precision)
         return model.train()
 

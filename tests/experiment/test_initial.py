@@ -1,0 +1,71 @@
+"""Starting from another run: its weights to the bit, its tokenizer, and only the positions may differ."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
+from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.jobs import task_config
+from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.experiment.configs import read_configs
+from deepseek_lab.experiment.initial import take_weights, tokenizer_of
+from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.text.tokenizer import BytePairEncoding
+from tiny_run import tiny_config, tiny_stage, tiny_trainer
+
+TOKENIZER = BytePairEncoding.Config(vocab_size=290).build(["def f(x):\n    return x + x\n"] * 9)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run and the weights it ended with."""
+    folder = tmp_path_factory.mktemp("run")
+    stage = tiny_stage()
+    tiny_trainer(folder, max_steps=2, every=2).fit(stage)
+    TOKENIZER.save(folder / "tokenizer.json")
+    return folder, stage.model.state_dict()
+
+
+def test_weights_are_taken_to_the_bit_and_the_positions_may_be_scaled(run):
+    folder, weights = run
+    yarn = RopeConfig(type="yarn", factor=4.0, original_max_seq_len=64, mscale=1.0, mscale_all_dim=1.0)
+    model = replace(tiny_config(), rope=yarn, max_seq_len=256).build()
+    take_weights(model, str(folder))
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert model.config.rope == yarn
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [({"n_layers": 3}, "n_layers is 2, not 3"), ({"dim": 32}, "its dim is 16")]
+)
+def test_another_shape_is_refused_by_name(run, change, named):
+    with pytest.raises(ConfigError) as refusal:
+        take_weights(replace(tiny_config(), **change).build(), str(run[0]))
+    assert refusal.value.field == "init_from"
+    assert named in str(refusal.value)
+
+
+def test_a_run_that_starts_from_another_takes_its_tokenizer_and_later_its_own(run, tmp_path):
+    register_resolvers()
+    with Composer(PROJECT_ROOT / "conf", "train") as composer:
+        cfg = task_config(composer.compose([f"init_from='{run[0]}'"]))
+    assert read_configs(cfg).tokenizer.build().fingerprint() == TOKENIZER.fingerprint()
+    assert read_configs(cfg).tokenizer.largest_vocabulary == TOKENIZER.vocab_size
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_00000001.ckpt").touch()
+    other = BytePairEncoding.Config(vocab_size=280).build(["while True: pass\n"] * 9)
+    other.save(tmp_path / "tokenizer.json")
+    OmegaConf.update(cfg, "resume", str(tmp_path))
+    assert read_configs(cfg).tokenizer.build().fingerprint() == other.fingerprint()
+
+
+def test_a_run_without_a_tokenizer_or_without_a_checkpoint_is_named(run, tmp_path):
+    with pytest.raises(DataError, match="no such run folder"):
+        tokenizer_of(str(tmp_path / "gone"))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_00000001.ckpt").touch()
+    with pytest.raises(DataError, match=r"tokenizer\.json: no such file"):
+        tokenizer_of(str(tmp_path))
