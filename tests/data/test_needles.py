@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def facts(text):
-    return [line for line in text.splitlines() if line.startswith("# the ")]
+    return [line for line in text.splitlines() if line.startswith("# paint ")]
 
 
 def test_documents_are_a_function_of_seed_and_number(folder):
@@ -51,9 +51,7 @@ def test_no_held_out_file_is_filler(folder):
 
 def test_lengths_are_spread_up_to_the_longest(folder):
     corpus = Needles.Config(folder=folder, n_documents=300, longest_bytes=1600, repeats=1).build()
-    sizes = sorted(
-        sum(len(line) + 1 for line in d.text.splitlines() if "# the" not in line) for d in corpus.documents()
-    )
+    sizes = sorted(sum(len(line) + 1 for line in d.text.splitlines() if "#" not in line) for d in corpus.documents())
     assert sizes[-1] <= 1600
     assert sizes[30] < 150
     assert sizes[-30] > 1100

@@ -31,12 +31,13 @@ class Needles(Corpus):
         longest_bytes: int = 400
         bytes_per_fact: int = 120  # of filler, for each fact
         repeats: int = 3  # how often a fact's line stands in its document
+        bare_share: float = 0.5  # of documents that hold facts alone
         seed: int = 0
         folder: str | None = None  # of .py files, the filler; None is the standard library
 
         def check(self) -> None:
             self.require_positive("n_documents", "longest_bytes", "bytes_per_fact", "repeats")
-            self.require_not_negative("seed")
+            self.require_not_negative("seed", "bare_share")
 
         def build(self) -> "Needles":
             return Needles(self)
@@ -61,6 +62,6 @@ class Needles(Corpus):
         source = random.Random(f"{c.seed} {number}")
         length = max(1, round(c.longest_bytes * _SHORTEST ** -source.random()))
         start = source.randrange(max(len(self._filler) - length, 1))
-        stretch = self._filler[start : start + length].partition("\n")[2] or "\n"
+        stretch = "" if source.random() < c.bare_share else self._filler[start : start + length].partition("\n")[2]
         needles = draw(min(max(length // c.bytes_per_fact, 1), len(NAMES)), source)
         return planted(stretch, needles, c.repeats, source)

@@ -1,7 +1,7 @@
 """Needle in a haystack: a fact stated once in a long text and asked for at its end.
 
-The fact is a comment line (`# the kiwi is purple`), the haystack any text, the question the line's beginning
-(`# the kiwi is`). Only reading the haystack tells the value: names and values are paired at random. The
+The fact is a comment line (`#kiwi purple`), the haystack any text, the question the line's first word
+(`#kiwi`). Only reading the haystack tells the value: names and values are paired at random. The
 published test of long context (Kamradt 2023; DeepSeek-V3 §4.3, fig. 8) in the smallest form that a network
 of a few million weights can learn.
 
@@ -40,7 +40,7 @@ class Needle:
 
     @property
     def question(self) -> str:
-        return f"# the {self.name} is"
+        return f"#{self.name}"
 
     @property
     def answer(self) -> str:
