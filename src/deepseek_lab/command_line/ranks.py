@@ -49,21 +49,22 @@ def started(environment: Mapping[str, str] = os.environ) -> Started:
 def planned_once(args: Namespace, plan: Callable[[], list[Job]]) -> list[Job]:
     """`plan()` on rank 0; the other ranks get what it made of `args`, and no jobs to check.
 
-    Raises SystemExit on them, without a word, when rank 0 refuses the command: it says why.
+    Where rank 0 refuses the command the others end without a word and without an error: rank 0 says why, and
+    torchrun would stop it in the middle of its line if another rank failed first.
     """
     me = started()
     if not me.together:
         return plan()
     if me.rank:
         plans = json.loads(imported(HEAR)(me))
-        if "exit" in plans:
-            raise SystemExit(plans["exit"])
+        if "overrides" not in plans:
+            raise SystemExit(0)
         args.overrides, args.multirun = [*plans["overrides"], "hydra.output_subdir=null"], False
         return []
     try:
         jobs = plan()
     except BaseException:
-        imported(TELL)(me, json.dumps({"exit": 2}))
+        imported(TELL)(me, json.dumps({}))
         raise
     imported(TELL)(me, json.dumps({"overrides": args.overrides}))
     return jobs
