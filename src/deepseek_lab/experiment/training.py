@@ -43,6 +43,7 @@ from deepseek_lab.experiment.parallel import (
     use_threads,
 )
 from deepseek_lab.generation import generate
+from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
 from deepseek_lab.precision.recipe import apply, warn_if_slow
@@ -135,6 +136,7 @@ class TrainingRun:
         if self.cfg.init_from and not self.checkpoint:
             take_weights(model, self.cfg.init_from)
         apply(model, self.configs.precision)
+        recompute(model, self.configs.trainer.recompute)
         return model.train()
 
     def _stage(self) -> Stage:
