@@ -86,7 +86,10 @@ def test_a_bad_number_on_one_rank_stops_all_with_the_same_words(root: Path) -> N
 def test_the_full_matrix(root: Path) -> None:
     """Tied embeddings, an MTP module that rests from step 7 on, every pair of checkpoints."""
     start(root, *SLOW)
-    for variant, knobs in {"tied": {"tie_embeddings": True}, "late": {"mtp_late_weight": 0.0, "mtp_late_from": 0.3}}.items():
+    for variant, knobs in {
+        "tied": {"tie_embeddings": True},
+        "late": {"mtp_late_weight": 0.0, "mtp_late_from": 0.3},
+    }.items():
         (root / f"one-{variant}").mkdir()
         fit(root / f"one-{variant}", ranks_stage(**knobs))
     for scenario in SLOW:

@@ -59,7 +59,9 @@ def _check_processes(configs: ExperimentConfigs) -> None:
         problem = f"× trainer.nodes = {settings.world_size} processes, but {me.by} started {me.world_size}"
         raise ConfigError(problem, "trainer.devices")
     if settings.nodes > 1 and me.by not in ("torchrun", "srun"):
-        raise ConfigError(f"= {settings.nodes} needs torchrun or srun, which start this script on each", "trainer.nodes")
+        raise ConfigError(
+            f"= {settings.nodes} needs torchrun or srun, which start this script on each", "trainer.nodes"
+        )
     if me.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ConfigError("needs srun to be told --ntasks-per-node, with the same number", "trainer.devices")
 

@@ -8,7 +8,7 @@ import os
 import time
 from datetime import timedelta
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from deepseek_lab.command_line.ranks import Started
 
@@ -44,7 +44,7 @@ def _store(me: Started) -> TCPStore:
 
 def _first_address() -> tuple[str, int]:
     """The machine of rank 0 and a port that training leaves free."""
-    from lightning.fabric.plugins.environments import SLURMEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
     nodes = os.environ.get("SLURM_NODELIST", "127.0.0.1")
     address = os.environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes)

@@ -64,9 +64,7 @@ class HeldOutBatches:
 
     def _of(self, rank: int) -> Iterator[Any]:
         stage = self._stage
-        batches: Iterator[Any] = stage.data.validation_batches(
-            stage.validation_batches, rank, stage.trainer.world_size
-        )
+        batches: Iterator[Any] = stage.data.validation_batches(stage.validation_batches, rank, stage.trainer.world_size)
         return batches
 
     def __iter__(self) -> Iterator[StepBatch]:

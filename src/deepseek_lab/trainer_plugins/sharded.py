@@ -10,10 +10,9 @@ rank (torch's metadata for them is pickled, and only the same strategy could go 
 parallelism, offloading.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -53,7 +52,7 @@ def share_of(full: Tensor, like: Any) -> Tensor:
 class ShardedStrategy(ModelParallelStrategy):
     """`Trainer(strategy=ShardedStrategy(ranks))` for a stage whose `configure_model` calls `shard`."""
 
-    lightning_restore_optimizer = True  # type: ignore[assignment]
+    lightning_restore_optimizer = True
 
     def __init__(self, ranks: int) -> None:
         super().__init__(data_parallel_size=ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
