@@ -61,7 +61,8 @@ def train(cfg: DictConfig) -> float:
 
     A job of a named sweep that is finished is not run again, and one that was cut off goes on.
     """
-    check(cfg)
+    if started().rank == 0:  # the others take its word: a stored config that it writes anew may be half there
+        check(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / "DONE").exists() and not cfg.resume:
         print(f"finished already: {folder}", flush=True)

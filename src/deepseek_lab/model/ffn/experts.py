@@ -8,6 +8,8 @@ Shapes: N tokens, K experts a token, M = N·K sorted rows, D width, E experts, I
 X = 2I.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,22 @@ class Experts(nn.Module):
         gate_up_MX = self.gate_up_matmul(rows_MD, self.gate_up_EXD, ends_E)
         hidden_MI = recomputable(_weighted_swiglu, gate_up_MX, weight_NK.flatten()[order_M])
         y_MD = self.down_matmul(hidden_MI, self.down_EDI, ends_E)
-        return torch.zeros(x_ND.shape, dtype=y_MD.dtype, device=x_ND.device).index_add(0, token_M, y_MD)
+        out: Tensor = _SumByToken.apply(y_MD, token_M, x_ND.shape[0])  # type: ignore[no-untyped-call]
+        return out
+
+
+class _SumByToken(torch.autograd.Function):
+    """Row n is the sum of the rows m with token m = n; torch's `index_add` would keep all rows for their shape."""
+
+    @staticmethod
+    def forward(ctx: Any, y_MD: Tensor, token_M: Tensor, n_tokens: int) -> Tensor:
+        ctx.save_for_backward(token_M)
+        return y_MD.new_zeros(n_tokens, y_MD.shape[1]).index_add_(0, token_M, y_MD)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (token_M,) = ctx.saved_tensors
+        return grads[0].index_select(0, token_M), None, None
 
 
 def _weighted_swiglu(gate_up_MX: Tensor, weight_M: Tensor) -> Tensor:
