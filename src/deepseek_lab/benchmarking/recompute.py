@@ -101,9 +101,7 @@ def measure(name: str, batch: int, rounds: int, report: Callable[[str], None]) -
         return torch.randint(VOCABULARY, (batch, SEQ_LEN + 1), generator=generator)
 
     memories = {how: memory(model, tokens_BT1(0)) for how, model in models.items()}
-    timings = time_interleaved(
-        {how: partial(step, model) for how, model in models.items()}, tokens_BT1, rounds, report
-    )
+    timings = time_interleaved({how: partial(step, model) for how, model in models.items()}, tokens_BT1, rounds, report)
     assert all(losses == timings.losses["none"] for losses in timings.losses.values()), "recomputation changed a loss"
     figures = {
         how: {

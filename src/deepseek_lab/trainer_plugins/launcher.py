@@ -7,6 +7,7 @@ meet their own error (gloo reports a broken connection at once); what still wait
 Left out: torchrun and srun, which start and watch all ranks themselves.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
     """Kills the processes that still run: one that waits for a dead rank hears no other signal."""
     for process in processes:
         process.kill()
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 def _watch(lost: Callable[[], str | None], before_the_end: Callable[[], None]) -> None:
