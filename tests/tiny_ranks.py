@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from torch import nn
 
 from deepseek_lab.checkpoint.native import checkpoint_name
 from deepseek_lab.model.attention.latent import LatentAttention
@@ -24,6 +25,7 @@ from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.optim.param_groups import param_groups
 from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
@@ -40,6 +42,13 @@ STAGES: dict[str, dict[str, Any]] = {
     "block": {"recompute": "block"},
 }
 """Variants of the network or of training; a scenario `fsdp-tied` names one."""
+
+
+class GroupedAdamW(TinyAdamW):
+    """Two groups, as real runs have them: the optimiser's numbers are then not the model's order."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(param_groups(model, 0.1), lr=self.lr, betas=(0.9, 0.95), fused=True)
 
 
 def ranks_config(tie_embeddings: bool = False) -> Transformer.Config:
@@ -73,7 +82,7 @@ def ranks_stage(tie_embeddings: bool = False, how: Any = "none", **knobs: Any) -
     """The stage of every run here; eight rows a step, and three validation batches, which two ranks cannot halve."""
     stage = tiny_stage(
         data=TinyData(batch_size=8, micro_batch_size=2),
-        optimizer=TinyAdamW(max_grad_norm=MAX_NORM),
+        optimizer=GroupedAdamW(max_grad_norm=MAX_NORM),
         config=ranks_config(tie_embeddings),
         validation_batches=3,
         **knobs,
