@@ -21,7 +21,7 @@ class LiveMemory(TorchDispatchMode):
     """A `with` block that counts the tensors made in it; `owned` tensors (weights, inputs) are left out."""
 
     def __init__(self, owned: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._owned = {tensor.untyped_storage()._cdata for tensor in owned}
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
