@@ -1,6 +1,7 @@
-"""Measures this project against others, side by side: `python scripts/benchmark.py training`.
+"""Measures this project: `python scripts/benchmark.py training`, or `recompute`.
 
-Needs the `dev` extra (transformers). Figures are comparable within one run only; close other programs.
+training: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
+costs. Figures are comparable within one run only; close other programs.
 """
 
 import argparse
@@ -8,19 +9,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+ROWS = {"training": ["S512", "S2048", "E64"], "recompute": ["mini_v3", "wide"]}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["training"], help="training: tokens/s and MFU of a DeepSeek-V3 training step")
-    parser.add_argument("--rows", nargs="+", choices=["S512", "S2048", "E64"], default=["S512", "S2048", "E64"])
+    parser.add_argument("what", choices=list(ROWS), help="a DeepSeek-V3 training step, or its activations")
+    parser.add_argument("--rows", nargs="+", help=f"of training: {ROWS['training']}; of recompute: {ROWS['recompute']}")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of each contestant (default 7)")
+    parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    chosen.rows = chosen.rows or ROWS[chosen.what]
+    for row in chosen.rows:
+        if row not in ROWS[chosen.what]:
+            parser.error(f"--rows: {row} is none of {', '.join(ROWS[chosen.what])}")
+    return chosen
 
 
-def main() -> None:
-    chosen = parse(sys.argv[1:])
+def train(chosen: argparse.Namespace) -> None:
     from rich.console import Console
 
     from deepseek_lab.benchmarking import training
@@ -34,7 +41,25 @@ def main() -> None:
         results.append(training.measure(training.WORKLOADS[name], chosen.rounds, console.print))
         training.save(results, conditions, chosen.out)
     console.print(training.table(results))
-    console.print(f"Written to {chosen.out}")
+
+
+def recompute(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from deepseek_lab.benchmarking import recompute
+
+    console = Console()
+    results = []
+    for name in chosen.rows:
+        results.append(recompute.measure(name, chosen.batch, chosen.rounds, console.print))
+        recompute.save(results, chosen.out)
+    console.print(recompute.table(results))
+
+
+def main() -> None:
+    chosen = parse(sys.argv[1:])
+    {"training": train, "recompute": recompute}[chosen.what](chosen)
+    print(f"Written to {chosen.out}")
 
 
 if __name__ == "__main__":

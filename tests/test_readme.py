@@ -21,7 +21,12 @@ ELSEWHERE = {
     "scripts/quickstart.sh": "test_the_real_quickstart below",
     "tensorboard --logdir logs": "test_tensorboard_starts below",
     "python scripts/benchmark.py training": "tests/benchmarking",
+    "python scripts/benchmark.py recompute": "tests/benchmarking",
+    "srun --nodes=2 --ntasks-per-node=8 --kill-on-bad-exit=1 python scripts/train.py trainer=fsdp trainer.devices=8 "
+    "trainer.nodes=2": "tests/test_several_processes.py starts two ranks as srun does",
 }
+SEVERAL = re.compile(r"(python|torchrun .*) ?scripts/train\.py trainer=(ddp|fsdp) ")
+"""Commands that start processes: each is run in one of its own, on the cores of a CPU."""
 
 
 def commands():
@@ -73,7 +78,9 @@ def one_thread():
 
 def test_every_command_is_known():
     unknown = [
-        c for c in commands() if c not in ELSEWHERE and not re.match(r"(python scripts/\w+\.py |run=\$\(ls )", c)
+        c
+        for c in commands()
+        if c not in ELSEWHERE and not SEVERAL.match(c) and not re.match(r"(python scripts/\w+\.py |run=\$\(ls )", c)
     ]
     assert not unknown
     assert set(ELSEWHERE) <= set(commands())
@@ -81,10 +88,25 @@ def test_every_command_is_known():
 
 def test_every_python_command_runs(tmp_path, capsys):
     for command in commands():
-        if command in ELSEWHERE or command.startswith("run=") or "resume=auto" in command:
+        if command in ELSEWHERE or SEVERAL.match(command) or command.startswith("run=") or "resume=auto" in command:
             continue
         code, printed = run_script(adapted(command, tmp_path), capsys)
         assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(c, marks=pytest.mark.slow if i else ()) for i, c in enumerate(filter(SEVERAL.match, commands()))],
+)
+def test_every_command_of_several_processes_runs(command, tmp_path):
+    words = command.replace("torchrun", f"{sys.executable} -m torch.distributed.run").split()
+    words = [sys.executable, *words[1:]] if words[0] == "python" else words
+    done = subprocess.run(
+        [*words, *shortened(tmp_path), "trainer.accelerator=cpu"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "pretrain" / "runs").iterdir()
+    assert (run / "DONE").is_file()
 
 
 def test_resume_auto_goes_on_with_an_unfinished_run(tmp_path, capsys):

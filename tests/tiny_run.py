@@ -135,17 +135,20 @@ def tiny_stage(
     isolate_documents: bool = True,
     balance: Balance = V3_BALANCE,
     optimizer: Any = None,
+    config: Transformer.Config | None = None,
+    validation_batches: int = 2,
+    **knobs: Any,
 ) -> PretrainStage:
     torch.manual_seed(seed)
-    return PretrainStage.Config().build(
-        tiny_config(moe, depth).build(),
+    return PretrainStage.Config(**knobs).build(
+        (config or tiny_config(moe, depth)).build(),
         data or TinyData(seed),
         balance,
         isolate_documents=isolate_documents,
         optimizer=optimizer or TinyAdamW(),
         schedule=Warmup(),
         seed=seed,
-        validation_batches=2,
+        validation_batches=validation_batches,
     )
 
 
@@ -157,6 +160,7 @@ def tiny_trainer(
     validate_every: int = 5,
     log_every: int = 3,
     callbacks: Sequence[Callback] = (),
+    cluster: Any = None,
     **settings: Any,
 ) -> Trainer:
     return Trainer(
@@ -172,7 +176,7 @@ def tiny_trainer(
         use_distributed_sampler=False,
         logger=[JsonLinesLogger(folder, resume_step), TensorBoardCurves(folder, resume_step)],
         callbacks=[ExpertLoad(), Throughput(), *callbacks, Checkpointing(folder, every=every, keep=100)],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([cluster] if cluster else [])],
         default_root_dir=folder,
         **{"devices": 1, **settings},
     )

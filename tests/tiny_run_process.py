@@ -1,7 +1,6 @@
 """A tiny run in a process of its own, which kills or stops itself at a chosen point.
 
 `tiny_run_process.py FOLDER [step|validation|write|signal STEP [SIGNAL]]`
-`tiny_run_process.py FOLDER ranks N` trains on N ranks with DDP.
 """
 
 import os
@@ -15,7 +14,7 @@ from lightning.pytorch import Callback
 
 from deepseek_lab.checkpoint.native import checkpoints_in, read_checkpoint
 from deepseek_lab.stages.errors import Interrupted
-from tiny_run import TinyData, tiny_stage, tiny_trainer
+from tiny_run import tiny_stage, tiny_trainer
 
 
 class Kill(Callback):
@@ -52,11 +51,6 @@ class Kill(Callback):
 def main() -> None:
     folder, extra = Path(sys.argv[1]), sys.argv[2:]
     torch.set_num_threads(1)
-    if extra[:1] == ["ranks"]:
-        tiny_trainer(folder, max_steps=8, log_every=1, strategy="ddp", devices=int(extra[1])).fit(
-            tiny_stage(data=TinyData(batch_size=8, micro_batch_size=2))
-        )
-        return
     kill = [Kill(extra[0], int(extra[1]), *(int(n) for n in extra[2:]))] if extra else []
     found = checkpoints_in(folder / "checkpoints")
     resume_step = read_checkpoint(found[-1])["run"]["steps_done"] if found else None

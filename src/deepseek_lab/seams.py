@@ -1,13 +1,49 @@
-"""The matrix multiplications that a precision recipe may replace.
+"""Where a choice from outside takes hold of a built model: number formats and recomputation.
 
-`nn.Linear` is one such seam already; the experts of a mixture need a second, because all experts
-of a layer run as one grouped product over a stacked weight. The model calls these modules and
-never says which number format they compute in: `precision.apply` swaps them on a built model.
+The matrix multiplications that a precision recipe may replace: `nn.Linear` is one such seam already; the
+experts of a mixture need a second, because all experts of a layer run as one grouped product over a stacked
+weight. The model calls these modules and never says which number format they compute in: `precision.apply`
+swaps them on a built model.
+
+The results that are cheap to compute again: the model says which (`recomputable`), and never whether the
+backward pass keeps them or computes them again: `model.recompute` listens, or nobody does.
 """
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Notes(Protocol):
+    """Someone who wants to know how results were made."""
+
+    def note(self, output: Tensor, function: Callable[..., Tensor], inputs: tuple[Any, ...]) -> None:
+        """`output` is `function(*inputs)`, and would be again."""
+
+
+LISTENER: ContextVar[Notes | None] = ContextVar("recomputable", default=None)
+"""Who hears of recomputable results; None in a forward pass without recomputation."""
+
+
+def recomputable(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """`function(*inputs)`, whose result may be dropped and computed again; it must depend on nothing else.
+
+    The weights of modules are such a dependence and allowed: they do not change before the backward pass.
+    """
+    output = function(*inputs)
+    listener = LISTENER.get()
+    if listener is not None:
+        listener.note(output, function, inputs)
+    return output
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` in another dtype."""
+    return x.to(dtype)
 
 
 class GroupedMatmul(nn.Module):
@@ -26,7 +62,7 @@ class GroupedMatmul(nn.Module):
         kind = x_ND.device.type
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-            x_ND, weight_EOD = x_ND.to(dtype), weight_EOD.to(dtype)
+            x_ND, weight_EOD = recomputable(cast, x_ND, dtype), weight_EOD.to(dtype)
         if x_ND.dtype == torch.float64:
             return _one_by_one(x_ND, weight_EOD, offsets_E)
         y_NO: Tensor = F.grouped_mm(x_ND, weight_EOD.transpose(-2, -1), offs=offsets_E)

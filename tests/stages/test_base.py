@@ -1,8 +1,5 @@
 """The shared loop: accumulation changes no gradient, curves are means, a bad number stops the run."""
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,17 +169,3 @@ def test_products_in_bf16_stay_near_fp32(tmp_path: Any) -> None:
     ours, theirs = rows(tmp_path / "bf16")[-1], rows(tmp_path / "fp32")[-1]
     assert ours["val/loss"] != theirs["val/loss"]
     assert ours["val/loss"] == pytest.approx(theirs["val/loss"], rel=0.02)
-
-
-@pytest.mark.slow
-def test_two_ranks_train_as_one(tmp_path: Any) -> None:
-    """8 rows a step in micro-batches of 2: four on one rank, or two on each of two."""
-    for ranks in ("1", "2"):
-        (tmp_path / ranks).mkdir()
-        command = [sys.executable, str(Path(__file__).parents[1] / "tiny_run_process.py"), str(tmp_path / ranks)]
-        done = subprocess.run([*command, "ranks", ranks], capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-    one, two = rows(tmp_path / "1"), rows(tmp_path / "2")
-    assert len(one) == 8
-    for ours, theirs in zip(two, one, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -36,12 +37,14 @@ class Checkpointing(Checkpoint):
         self.every = every
         self.keep = keep
         self._asked_to_stop = False
+        self._speaks = True
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Takes the signals over, after Lightning did, and sweeps up halves of files that a kill left."""
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        self._speaks = trainer.is_global_zero
         if trainer.is_global_zero:
             for half in self.folder.glob("*" + PARTIAL):
                 half.unlink(missing_ok=True)
@@ -50,7 +53,8 @@ class Checkpointing(Checkpoint):
         if self._asked_to_stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked_to_stop = True
-        print("\nstopping after this step (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
+        if self._speaks:
+            print("\nstopping after this step (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """The step is finished here unless a validation follows."""
@@ -76,7 +80,7 @@ class Checkpointing(Checkpoint):
         """Whether any rank was asked to stop; ranks agree at logged steps, since asking costs a message."""
         if trainer.world_size == 1:
             return self._asked_to_stop
-        return stage.log_due and trainer.strategy.reduce_boolean_decision(self._asked_to_stop, all=False)
+        return stage.log_due and bool(stage.over_ranks(torch.tensor(self._asked_to_stop, device=stage.device).int()))
 
     def _save(self, trainer: Trainer, stage: Stage) -> None:
         started = time.monotonic()

@@ -1,7 +1,8 @@
 """A text that the model writes at each validation.
 
 The sampler comes from outside (it needs a tokenizer and a way to generate); whatever it draws, the
-random generators of training are put back, so a run with samples is to the bit the run without.
+random generators of training are put back, so a run with samples is to the bit the run without. Every rank
+writes the same text, since a sharded model runs on all of them or on none; rank 0's is kept.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """The model is in eval mode here, without gradients."""
-        if trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if trainer.state.fn != "fit":
             return
         with random_state.untouched(pl_module.device):
             text = self.sampler()

@@ -12,6 +12,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from deepseek_lab.command_line.composition import Composer, one_line, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
 from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers
+from deepseek_lab.command_line.ranks import planned_once, started
 from deepseek_lab.command_line.resume import quoted, resumed_overrides
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.config import ConfigError, nearest
@@ -59,12 +61,16 @@ class Outcome:
     code: int = 0
 
     def record(self, error: Exception, name: str) -> None:
-        """Says at once what went wrong; a fault of the program with its traceback."""
+        """Says at once what went wrong; a fault of the program with its traceback.
+
+        What stops every rank alike is said by rank 0 alone.
+        """
         described = describe(error)
         if described is None:
             traceback.print_exception(error)
         line, self.code = described or (one_line(f"{type(error).__name__}: {error}"), 1)
-        say(f"{name}: {line}" if self.n_jobs > 1 else line)
+        if not (started().rank and getattr(error, "on_every_rank", False)):
+            say(f"{name}: {line}" if self.n_jobs > 1 else line)
         self.failures.append(name)
 
     def close(self) -> int:
@@ -76,8 +82,9 @@ class Outcome:
 
 
 def say(line: str, kind: str = "error") -> None:
-    """One line on stderr."""
-    print(f"{kind}: {line}", file=sys.stderr, flush=True)
+    """One line on stderr, which names the rank where several speak."""
+    rank = started().rank
+    print(f"{kind}: {f'rank {rank}: ' if rank else ''}{line}", file=sys.stderr, flush=True)
 
 
 def guarded(function_path: str, outcome: Outcome) -> Callable[[DictConfig], Any]:
@@ -125,7 +132,7 @@ def claimed_folder(job: Job, sweep: bool) -> list[str]:
 def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads_path: str | None) -> None:
     """One line for each typed key of the shape sheet that no job's network reads."""
     typed = [shell_key(override) for override in composer.parse(overrides)]
-    if not any(key.startswith("model.") for key in typed):
+    if started().rank or not any(key.startswith("model.") for key in typed):
         return
     reads = imported(reads_path) if reads_path else ()
     for key in unread_sheet_keys(typed, [job.config for job in jobs], reads):
@@ -156,9 +163,11 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
     args = read_arguments(sys.argv[1:])
     jobs: list[Job] = []
     arguments = sys.argv[1:]
-    if not (args.info or args.shell_completion or args.hydra_help):
-        jobs = planned(args, config_name, config_dir, check, reads)
-    if jobs:
+    plan = partial(planned, args, config_name, config_dir, check, reads)
+    if args.cfg or args.help:
+        plan()
+    elif not (args.info or args.shell_completion or args.hydra_help):
+        jobs = planned_once(args, plan)
         arguments = [*run_flags(args), *args.overrides]
     outcome = Outcome(n_jobs=max(len(jobs), 1))
     with command_line_of(arguments):

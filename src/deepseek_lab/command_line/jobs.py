@@ -125,4 +125,5 @@ def _check_devices(config: DictConfig, n_jobs: int) -> None:
     devices = OmegaConf.select(config, "trainer.devices")
     several = len(devices) > 1 if OmegaConf.is_list(devices) else isinstance(devices, int) and devices not in (0, 1)
     if n_jobs > 1 and several:
-        raise ConfigError("must be 1 in a sweep; start the jobs one by one, without -m, for more", "trainer.devices")
+        problem = f"= {devices}, but a sweep trains on one; type each job alone, without -m, to train it on several"
+        raise ConfigError(problem, "trainer.devices")

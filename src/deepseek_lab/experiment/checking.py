@@ -5,11 +5,13 @@ impossible combination answers in seconds. No model is built: even on `meta` tor
 compiler to draw weights.
 """
 
+import os
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
+from deepseek_lab.command_line.ranks import started
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
@@ -21,6 +23,7 @@ def check(cfg: DictConfig) -> None:
     configs = read_configs(cfg)
     _check_sizes(configs)
     _check_devices(configs)
+    _check_processes(configs)
     _check_batch(configs)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
@@ -39,20 +42,36 @@ def _check_sizes(configs: ExperimentConfigs) -> None:
 
 
 def _check_devices(configs: ExperimentConfigs) -> None:
-    settings = configs.trainer
-    if settings.accelerator != "gpu":
-        return
-    if not torch.cuda.is_available():
+    settings, cuda = configs.trainer, torch.cuda.is_available()
+    if settings.accelerator == "gpu" and not cuda:
         raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
-    if settings.devices > torch.cuda.device_count():
-        raise ConfigError(f"is {settings.devices}, but torch sees {torch.cuda.device_count()}", "trainer.devices")
+    on_gpu = settings.accelerator != "cpu" and cuda
+    available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
+    if settings.devices > available:
+        what = "GPUs that torch sees" if on_gpu else "processor cores"
+        raise ConfigError(f"= {settings.devices} is more than the {available} {what} here", "trainer.devices")
+
+
+def _check_processes(configs: ExperimentConfigs) -> None:
+    """Whether as many processes were started as the trainer will wait for."""
+    settings, me = configs.trainer, started()
+    if me.by in ("torchrun", "srun") and me.world_size != settings.world_size:
+        problem = f"× trainer.nodes = {settings.world_size} processes, but {me.by} started {me.world_size}"
+        raise ConfigError(problem, "trainer.devices")
+    if settings.nodes > 1 and me.by not in ("torchrun", "srun"):
+        raise ConfigError(
+            f"= {settings.nodes} needs torchrun or srun, which start this script on each", "trainer.nodes"
+        )
+    if me.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise ConfigError("needs srun to be told --ntasks-per-node, with the same number", "trainer.devices")
 
 
 def _check_batch(configs: ExperimentConfigs) -> None:
     """Whether a step can be cut into the ranks' micro-batches."""
-    data, devices = configs.data, configs.trainer.devices
+    data, ranks = configs.data, configs.trainer.world_size
     size = data.micro_batch_size or 1
     for name in ("batch_size", "batch_size_start"):
         value = getattr(data, name)
-        if value is not None and value % (size * devices):
-            raise ConfigError(f"= {value} is no multiple of {devices} × micro-batches of {size}", f"data.{name}")
+        if value is not None and value % (size * ranks):
+            problem = f"= {value} is no multiple of {size * ranks}: {ranks} processes × micro-batches of {size}"
+            raise ConfigError(problem, f"data.{name}")

@@ -78,8 +78,10 @@ class TrainerSettings(CheckedConfig):
     """How long, how often and on what a run goes (`trainer/*.yaml`); steps are optimiser steps."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
-    devices: int
-    strategy: str
+    devices: int  # a machine
+    nodes: int  # machines
+    strategy: Literal["auto", "ddp", "fsdp"]
+    recompute: Literal["none", "v3", "block"]
     max_steps: int
     validate_every: int
     validation_batches: int | None
@@ -91,6 +93,11 @@ class TrainerSettings(CheckedConfig):
     def check(self) -> None:
         names = [f.name for f in fields(self) if f.type in (int, int | None)]
         self.require_positive(*names)
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the run, over all machines."""
+        return self.devices * self.nodes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import random
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +28,22 @@ from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.checkpoint.native import checkpoints_in
+from deepseek_lab.command_line.ranks import started
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.initial import take_weights
+from deepseek_lab.experiment.parallel import (
+    cluster_environment,
+    lost_ranks_named,
+    one_rank_at_a_time,
+    strategy,
+    use_threads,
+)
 from deepseek_lab.generation import generate
+from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
 from deepseek_lab.precision.recipe import apply, warn_if_slow
@@ -51,7 +61,8 @@ def train(cfg: DictConfig) -> float:
 
     A job of a named sweep that is finished is not run again, and one that was cut off goes on.
     """
-    check(cfg)
+    if started().rank == 0:  # the others take its word: a stored config that it writes anew may be half there
+        check(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / "DONE").exists() and not cfg.resume:
         print(f"finished already: {folder}", flush=True)
@@ -63,10 +74,15 @@ def train(cfg: DictConfig) -> float:
 
 
 def _quiet_lightning() -> None:
-    """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run.
+
+    FSDP2 warns of views that a model returns (routing statistics): nothing here changes them in place.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*treespec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
 
 
 def start_of(folder: Path, resume: str | None) -> Path | None:
@@ -74,11 +90,13 @@ def start_of(folder: Path, resume: str | None) -> Path | None:
 
     Raises DataError when `resume` names a folder without a checkpoint.
     """
-    (folder / "DONE").unlink(missing_ok=True)
+    if started().rank == 0:
+        (folder / "DONE").unlink(missing_ok=True)
     if resume or checkpoints_in(folder / "checkpoints"):
         return latest_checkpoint(Path(resume) if resume else folder)
-    # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
-    shutil.rmtree(folder / "tb", ignore_errors=True)
+    if started().rank == 0:
+        # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
+        shutil.rmtree(folder / "tb", ignore_errors=True)
     return None
 
 
@@ -88,10 +106,10 @@ class TrainingRun:
     def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self.cfg = cfg
         self.folder = folder
-        self.console = Console(stderr=True)
+        self.is_first = started().rank == 0
+        self.console = Console(stderr=True, quiet=not self.is_first)
         self.configs = read_configs(cfg)
-        if self.configs.trainer.n_threads:
-            torch.set_num_threads(self.configs.trainer.n_threads)
+        use_threads(self.configs.trainer.n_threads)
         self.checkpoint = start_of(folder, cfg.resume)
         self.first_step = int(read_checkpoint(self.checkpoint)["run"]["steps_done"]) if self.checkpoint else 0
         self._seed()
@@ -106,10 +124,12 @@ class TrainingRun:
         torch.manual_seed(self.configs.seed)
 
     def _data(self) -> PretrainData:
-        data: PretrainData = self.configs.data.build(
-            self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
-        )
-        data.tokenizer.save(self.folder / "tokenizer.json")
+        with one_rank_at_a_time(Path(self.cfg.paths.cache)):
+            data: PretrainData = self.configs.data.build(
+                self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
+            )
+        if self.is_first:
+            data.tokenizer.save(self.folder / "tokenizer.json")
         return data
 
     def _model(self) -> Transformer:
@@ -117,6 +137,7 @@ class TrainingRun:
         if self.cfg.init_from and not self.checkpoint:
             take_weights(model, self.cfg.init_from)
         apply(model, self.configs.precision)
+        recompute(model, self.configs.trainer.recompute)
         return model.train()
 
     def _stage(self) -> Stage:
@@ -144,8 +165,10 @@ class TrainingRun:
         left = tokens - tokens_in(self.first_step)
         print_banner(self.console, self.folder, self.counts, tokens, left, peak, self.first_step, max_steps)
         trainer = self._trainer(peak)
-        trainer.fit(self.stage, ckpt_path=self.checkpoint)
-        mark_done(self.folder)
+        with lost_ranks_named(self.folder):
+            trainer.fit(self.stage, ckpt_path=self.checkpoint)
+        if self.is_first:
+            mark_done(self.folder)
 
     def _device_type(self) -> str:
         cuda = self.configs.trainer.accelerator != "cpu" and torch.cuda.is_available()
@@ -158,9 +181,10 @@ class TrainingRun:
         config = OmegaConf.to_yaml(self.cfg, resolve=True)
         curves.describe_run(hyperparameters(self.configs, self.counts), ["val/loss", "val/bits_per_byte"], config)
         return Trainer(
-            accelerator=settings.accelerator,
+            accelerator="gpu" if self._device_type() == "cuda" else "cpu",
             devices=settings.devices,
-            strategy=settings.strategy,
+            num_nodes=settings.nodes,
+            strategy=strategy(settings, self.stage.modules_rest),
             precision=self.configs.precision.lightning,
             max_steps=settings.max_steps,
             max_epochs=-1,
@@ -178,11 +202,15 @@ class TrainingRun:
                 Samples(self._sample),
                 Provenance(self.folder, self.configs.seed, self.data.manifest),
                 ProgressLine(self.console),
-                Summary(self.folder, summary_facts(self.cfg, self.folder, self.configs, self.counts, self.data)),
+                Summary(self.folder, self._facts()),
                 Checkpointing(self.folder, settings.checkpoint_every, settings.keep_checkpoints),
             ],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), cluster_environment()],
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """For the summary, which rank 0 alone writes; they cost a pass over the corpus."""
+        return summary_facts(self.cfg, self.folder, self.configs, self.counts, self.data) if self.is_first else {}
 
     def _sample(self) -> str:
         """A short continuation, greedy, so that it shows the model and not the luck of a draw."""

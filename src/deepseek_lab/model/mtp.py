@@ -26,6 +26,7 @@ from deepseek_lab.model.attention.interface import AttentionContext
 from deepseek_lab.model.block import Block
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.output import RoutingStatistics
+from deepseek_lab.seams import recomputable
 
 
 class MultiTokenPrediction(nn.Module):
@@ -56,6 +57,10 @@ class MultiTokenPrediction(nn.Module):
     ) -> tuple[Tensor, RoutingStatistics | None]:
         """State of depth k-1 and the embeddings k tokens on, both (B, T-k, D) -> state of depth k."""
         parts = (self.embedding_norm(embedding_BTD), self.hidden_norm(hidden_BTD))
-        joined_BTD = self.join(torch.cat(parts if self.embedding_first else parts[::-1], dim=-1))
+        joined_BTD = self.join(recomputable(_beside, *(parts if self.embedding_first else parts[::-1])))
         out_BTD, statistics = self.block(joined_BTD, context)
         return self.final_norm(out_BTD), statistics
+
+
+def _beside(first_BTD: Tensor, second_BTD: Tensor) -> Tensor:
+    return torch.cat((first_BTD, second_BTD), dim=-1)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepseek_lab.seams import recomputable
+
 
 class _RMSNormOnCPU(torch.autograd.Function):
     """With r = 1/rms and s = g·dy:  dx = r·s - x·r³·mean(s·x),  dg = Σ_n r·x·dy."""
@@ -48,6 +50,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(…, D) -> (…, D), in the dtype of x; the mean is accumulated in at least fp32."""
+        return recomputable(self._normalised, x_BTD)
+
+    def _normalised(self, x_BTD: Tensor) -> Tensor:
         weight_D = self.weight.to(x_BTD.dtype)
         if x_BTD.device.type == "cpu" and x_BTD.dtype in (torch.float32, torch.float64):
             out: Tensor = _RMSNormOnCPU.apply(x_BTD, weight_D, self.eps)  # type: ignore[no-untyped-call]

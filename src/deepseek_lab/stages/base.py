@@ -15,13 +15,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
+import torch.distributed
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
+from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.stages.finite import first_non_finite
 from deepseek_lab.stages.resumable import Resumable
+from deepseek_lab.trainer_plugins.sharded import shard
 
 
 class OptimizerConfig(Protocol):
@@ -84,6 +87,11 @@ class Stage(Resumable):
     def after_step(self) -> None:
         """Rules applied after the optimiser's step (router biases). The base class has none."""
 
+    @property
+    def modules_rest(self) -> bool:
+        """Whether a part of the model may get no gradient in some step. The base class knows none."""
+        return False
+
     def finish_means(self, means: dict[str, float]) -> dict[str, float]:
         """Last change to the means of a window before they are logged. The base class changes none."""
         return means
@@ -97,7 +105,7 @@ class Stage(Resumable):
         rate = self._set_learning_rate(optimizer)
         totals = self._totals(batch)
         parts = self._accumulate_gradients(batch, totals)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer_config.max_grad_norm or float("inf"))
+        norm = clip_gradients(self.model, self.optimizer_config.max_grad_norm, self.over_ranks)
         self._guard(optimizer.optimizer, parts["train/loss"], norm)
         optimizer.step()
         self.after_step()
@@ -144,11 +152,17 @@ class Stage(Resumable):
             group.setdefault("initial_lr", group["lr"])
         return optimizer
 
-    def over_ranks(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all ranks."""
+    def configure_model(self) -> None:
+        """Shards the model, in place and with its names kept, where the strategy has a mesh for it (trainer=fsdp)."""
+        if self._device_mesh is not None:
+            shard(self.model, self._device_mesh["data_parallel"])
+
+    def over_ranks(self, tensor: Tensor, operation: str = "SUM") -> Tensor:
+        """The sum (MIN, MAX …) of a tensor over all ranks; Lightning's own reduction adds a barrier to each."""
         if self.trainer.world_size == 1:
             return tensor
-        total: Tensor = self.trainer.strategy.reduce(tensor, reduce_op="sum")
+        total = tensor.clone()
+        torch.distributed.all_reduce(total, op=getattr(torch.distributed.ReduceOp, operation))
         return total
 
     def _record_window(self, rate: float) -> None:
@@ -165,7 +179,8 @@ class Stage(Resumable):
         uses it), this step and every later one, until the next logged step reads the number: no step waits
         for the device. Elsewhere reading it is free, or the only way.
         """
-        bad = ~(loss.isfinite() & norm.isfinite()) & (self.bad_step < 0)
+        any_rank = self.over_ranks((~(loss.isfinite() & norm.isfinite())).int()) > 0
+        bad = any_rank & (self.bad_step < 0)
         self.bad_step = torch.where(bad, self.steps_done + 1, self.bad_step)
         if self.device.type == "cuda" and optimizer.defaults.get("fused"):
             optimizer.found_inf = (self.bad_step >= 0).float()  # type: ignore[attr-defined]
@@ -181,7 +196,9 @@ class Stage(Resumable):
         batch = StepBatch(micro_batches).to(self.device)
         totals = self._totals(batch)
         where = first_non_finite(
-            self.model, lambda: torch.stack([self.micro_loss(micro, totals)[0] for micro in batch.micro_batches]).sum()
+            self.model,
+            lambda: torch.stack([self.micro_loss(micro, totals)[0] for micro in batch.micro_batches]).sum(),
+            lambda place: int(self.over_ranks(torch.tensor(place, device=self.device), "MIN")),
         )
         raise TrainingError(f"step {step}: the loss or its gradient is not finite, first in the {where}")
 

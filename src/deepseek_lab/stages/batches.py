@@ -5,6 +5,7 @@ stands. No workers and no randomness; a batch is cut out of a memory map.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
@@ -25,14 +26,18 @@ class StageData(Protocol):
 
 
 class StepBatch:
-    """The micro-batches of one step; a class of its own, so that Lightning does not look inside."""
+    """The micro-batches of one step; a class of its own, so that Lightning does not look inside.
 
-    def __init__(self, micro_batches: Sequence[Any]) -> None:
+    counted: False for one that only keeps this rank in step with the others.
+    """
+
+    def __init__(self, micro_batches: Sequence[Any], counted: bool = True) -> None:
         self.micro_batches = list(micro_batches)
+        self.counted = counted
 
     def to(self, device: torch.device) -> "StepBatch":
         """All micro-batches on `device`."""
-        return StepBatch([micro.to(device) for micro in self.micro_batches])
+        return StepBatch([micro.to(device) for micro in self.micro_batches], self.counted)
 
 
 class TrainingSteps:
@@ -48,12 +53,24 @@ class TrainingSteps:
 
 
 class HeldOutBatches:
-    """Yields the held-out batches, one micro-batch each."""
+    """Yields the held-out batches, one micro-batch each, the same number on every rank.
+
+    A short last batch gives rank 0 more rows than others; a sharded model runs on all ranks or on none, so
+    those fill up with a batch of rank 0 that does not count.
+    """
 
     def __init__(self, stage: Any) -> None:
         self._stage = stage
 
+    def _of(self, rank: int) -> Iterator[Any]:
+        stage = self._stage
+        batches: Iterator[Any] = stage.data.validation_batches(stage.validation_batches, rank, stage.trainer.world_size)
+        return batches
+
     def __iter__(self) -> Iterator[StepBatch]:
-        stage, ranks = self._stage, (self._stage.global_rank, self._stage.trainer.world_size)
-        for micro in stage.data.validation_batches(stage.validation_batches, *ranks):
-            yield StepBatch([micro])
+        rank = self._stage.global_rank
+        if rank == 0:
+            yield from (StepBatch([micro]) for micro in self._of(0))
+            return
+        for micro, of_rank_0 in zip_longest(self._of(rank), self._of(0)):
+            yield StepBatch([of_rank_0 if micro is None else micro], counted=micro is not None)

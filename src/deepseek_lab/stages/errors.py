@@ -1,9 +1,20 @@
-"""The ways a training run ends early; each is one line for a person."""
+"""The ways a training run ends early; each is one line for a person.
+
+`on_every_rank`: all ranks raise it together, so one of them says it.
+"""
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on (a loss that is not a number); exit code 1. The last checkpoint is kept."""
 
+    on_every_rank = True
+
 
 class Interrupted(RuntimeError):
     """Ctrl-C or SIGTERM: the state of a finished step is saved, and the line says how to go on."""
+
+    on_every_rank = True
+
+
+class LostRank(RuntimeError):
+    """Another process of the run is gone or cannot be reached; exit code 1. The last checkpoint is kept."""

@@ -98,7 +98,8 @@ class HeldOutLoss(Stage):
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Adds one held-out micro-batch."""
         for micro in batch.micro_batches:
-            self._held_out += held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents)
+            sums = held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents)
+            self._held_out += sums * batch.counted
 
     def on_validation_epoch_end(self) -> None:
         """One division over all batches and ranks."""

@@ -45,6 +45,11 @@ class PretrainStage(HeldOutLoss):
         weight = mtp_loss_weight(step, self.trainer.max_steps, c.mtp_weight, c.mtp_late_weight, c.mtp_late_from)
         return weight if len(self.model.mtp) else 0.0
 
+    @property
+    def modules_rest(self) -> bool:
+        """MTP modules do not run where λ is 0."""
+        return len(self.model.mtp) > 0 and 0.0 in (self.config.mtp_weight, self.config.mtp_late_weight)
+
     def _targets(self, micro: Any) -> list[tuple[Tensor, Tensor]]:
         """Targets and validity of the main loss, then of each depth of MTP."""
         tokens_BT1, document_BT1 = micro.tokens_BT1, micro.document_BT1
@@ -103,7 +108,8 @@ class PretrainStage(HeldOutLoss):
 
     def after_step(self) -> None:
         """Moves the selection biases by the load of the global batch (V3 §2.1.2)."""
-        self.expert_load = [(layer, self.over_ranks(load)) for layer, load in self._load_sums.items()]
+        layers, loads = list(self._load_sums), list(self._load_sums.values())
+        self.expert_load = list(zip(layers, self.over_ranks(torch.stack(loads)), strict=True)) if loads else []
         self._load_sums = {}
         speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
         for router, (_, load_E) in zip(self.model.routers(), self.expert_load, strict=False):

@@ -33,6 +33,10 @@ class Resumable(Recording):
         self._random_state: dict[str, Any] | None = None
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
+    def over_ranks(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks; the loop knows them."""
+        raise TypeError(f"{type(self).__name__} does not say how ranks add up")
+
     def _identity(self) -> dict[str, Any]:
         return {"stage": type(self).__name__, "seed": self.seed, "data": self.data_hash}
 
@@ -43,7 +47,7 @@ class Resumable(Recording):
             **self._identity(),
             "steps_done": self.steps_done,
             "tokens_seen": int(self.tokens_seen),
-            "window": self.window.state_dict(),
+            "window": self.window.state_dict(self.over_ranks),
             "latest": dict(self.latest),
             "random": random_state.capture(self.device),
         }
@@ -63,7 +67,7 @@ class Resumable(Recording):
         run = checkpoint["run"]
         self.steps_done = run["steps_done"]
         self.tokens_seen.fill_(run["tokens_seen"])
-        self.window.load_state_dict(run["window"])
+        self.window.load_state_dict(run["window"], self.global_rank)
         self.latest = dict(run["latest"])
         self._random_state = run["random"]
 

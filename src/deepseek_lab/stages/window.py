@@ -1,7 +1,7 @@
 """Sums of a step's values between two logged rows, kept on the device so that no step waits for it.
 
 The sums are part of a checkpoint: a run resumed in the middle of a window logs the same mean as one
-that was never stopped.
+that was never stopped. A checkpoint holds the sum over all ranks, so that any number of them can go on.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,11 +33,14 @@ class Window:
         self._sums, self._steps = {}, 0
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values: the sums and how many steps they hold."""
-        return {"steps": self._steps, "sums": {name: float(value) for name, value in self._sums.items()}}
+    def state_dict(self, over_ranks: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Plain values: the sums over all ranks and how many steps they hold."""
+        names = sorted(self._sums)
+        sums = over_ranks(torch.stack([self._sums[name] for name in names])).tolist() if names else []
+        return {"steps": self._steps, "sums": dict(zip(names, sums, strict=True))}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `state_dict`."""
+    def load_state_dict(self, state: Mapping[str, Any], rank: int) -> None:
+        """Goes on from `state_dict`: rank 0 with its sums, the others with none."""
         self._steps = int(state["steps"])
-        self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}
+        share = 1.0 if rank == 0 else 0.0
+        self._sums = {name: torch.tensor(value * share, dtype=torch.float64) for name, value in state["sums"].items()}

@@ -28,6 +28,7 @@ from deepseek_lab.model.attention.interface import Attention, AttentionContext, 
 from deepseek_lab.model.cache import write_tokens
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.rope import Layout, RopeConfig, rotate
+from deepseek_lab.seams import recomputable
 
 LATENT_NORM_EPS = 1e-6
 
@@ -87,7 +88,7 @@ class LatentAttention(Attention):
 
     def forward(self, x_BTD: Tensor, context: AttentionContext, cache_BL: Tensor | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D); writes the latent and rope key into `cache_BL` when one is given."""
-        q_nope_BTHN, q_pe_BTHR = self._queries(x_BTD, context)
+        q_source = x_BTD if self.config.q_lora_rank is None else self.q_norm(self.wq_a(x_BTD))
         latent_BTC, k_pe_BTR = self._latents(x_BTD, context)
         if cache_BL is not None:
             new_BT = torch.cat((latent_BTC, k_pe_BTR), dim=-1)
@@ -95,13 +96,14 @@ class LatentAttention(Attention):
             if context.read_cache:
                 stored_BSX = cache_BL[:, : context.n_keys].to(x_BTD.dtype)
                 if x_BTD.shape[1] == 1:
-                    return self._absorbed(q_nope_BTHN, q_pe_BTHR, stored_BSX, context.mask_BTS)
+                    return self._absorbed(*self._queries(q_source, context), stored_BSX, context.mask_BTS)
                 latent_BTC, k_pe_BTR = stored_BSX.split((self.config.kv_lora_rank, self.config.qk_rope_head_dim), -1)
-        return self._expanded(q_nope_BTHN, q_pe_BTHR, latent_BTC, k_pe_BTR, context.mask_BTS)
+        return self._expanded(q_source, context, latent_BTC, k_pe_BTR)
 
-    def _queries(self, x_BTD: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
+    def _queries(self, q_source: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
+        """The nope and rope parts, from the width or from the query's latent."""
         c = self.config
-        q = self.wq(x_BTD) if c.q_lora_rank is None else self.wq_b(self.q_norm(self.wq_a(x_BTD)))
+        q = self.wq(q_source) if c.q_lora_rank is None else self.wq_b(q_source)
         q_nope, q_pe = q.unflatten(-1, (c.n_heads, -1)).split((c.qk_nope_head_dim, c.qk_rope_head_dim), -1)
         return q_nope, rotate(q_pe, context.rotation_BTR, c.rope_layout)
 
@@ -111,16 +113,25 @@ class LatentAttention(Attention):
         k_pe = rotate(k_pe.unsqueeze(2), context.rotation_BTR, c.rope_layout).squeeze(2)
         return self.kv_norm(latent), k_pe
 
-    def _expanded(
-        self, q_nope: Tensor, q_pe: Tensor, latent_BSC: Tensor, k_pe_BSR: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _joined_queries(self, q_source: Tensor, context: AttentionContext) -> Tensor:
+        return torch.cat(self._queries(q_source, context), dim=-1)
+
+    def _joined_keys(self, kv_BSHX: Tensor, k_pe_BSR: Tensor) -> Tensor:
         c = self.config
-        kv_BSHX = self.wkv_b(latent_BSC).unflatten(-1, (c.n_heads, -1))
-        k_nope, v_BSHV = kv_BSHX.split((c.qk_nope_head_dim, c.v_head_dim), -1)
+        k_nope = kv_BSHX[..., : c.qk_nope_head_dim]
         k_pe = k_pe_BSR.unsqueeze(2).expand(-1, -1, c.n_heads, -1).to(k_nope.dtype)
-        q_BHTK = torch.cat((q_nope, q_pe), dim=-1).transpose(1, 2)
-        k_BHSK = torch.cat((k_nope, k_pe), dim=-1).transpose(1, 2)
-        y_BHTV = attend(q_BHTK, k_BHSK, v_BSHV.transpose(1, 2), mask, self.scale)
+        return torch.cat((k_nope, k_pe), dim=-1)
+
+    def _expanded(self, q_source: Tensor, context: AttentionContext, latent_BSC: Tensor, k_pe_BSR: Tensor) -> Tensor:
+        c = self.config
+        if c.q_lora_rank is None:
+            q_BTHK = self._joined_queries(q_source, context)
+        else:
+            q_BTHK = recomputable(self._joined_queries, q_source, context)
+        kv_BSHX = recomputable(self.wkv_b, latent_BSC).unflatten(-1, (c.n_heads, -1))
+        k_BSHK, v_BSHV = recomputable(self._joined_keys, kv_BSHX, k_pe_BSR), kv_BSHX[..., c.qk_nope_head_dim :]
+        q_BHTK, k_BHSK, v_BHSV = (x.transpose(1, 2) for x in (q_BTHK, k_BSHK, v_BSHV))
+        y_BHTV = attend(q_BHTK, k_BHSK, v_BHSV, context.mask_BTS, self.scale)
         out: Tensor = self.wo(y_BHTV.transpose(1, 2).flatten(2))
         return out
 

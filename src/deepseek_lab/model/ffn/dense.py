@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig
+from deepseek_lab.seams import recomputable
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -71,5 +72,5 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """(…, D) -> (…, D)."""
-        out: Tensor = self.down(swiglu(self.gate_up(x_ND)))
+        out: Tensor = self.down(recomputable(swiglu, self.gate_up(x_ND)))
         return out

@@ -4,14 +4,17 @@ Tokens are sorted by expert, all experts run in one `grouped_mm` each way, and t
 to their tokens weighted. No loop over experts: the cost does not grow with their number until the
 weights themselves are the traffic.
 
-Shapes: N tokens, K experts a token, M = N·K sorted rows, D width, E experts, I expert width.
+Shapes: N tokens, K experts a token, M = N·K sorted rows, D width, E experts, I expert width,
+X = 2I.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import swiglu
-from deepseek_lab.seams import GroupedMatmul
+from deepseek_lab.seams import GroupedMatmul, recomputable
 
 
 class Experts(nn.Module):
@@ -30,8 +33,29 @@ class Experts(nn.Module):
         order_M = chosen_NK.flatten().argsort(stable=True)
         token_M = order_M // chosen_NK.shape[1]
         ends_E = load_E.cumsum(0).to(torch.int32)
-        hidden_MI = swiglu(self.gate_up_matmul(x_ND.index_select(0, token_M), self.gate_up_EXD, ends_E))
-        # W(w·h) = w·(Wh): weighting the narrow hidden rows touches less memory than the wide results.
-        hidden_MI = hidden_MI * weight_NK.flatten()[order_M].to(hidden_MI.dtype)[:, None]
+        rows_MD = recomputable(torch.index_select, x_ND, 0, token_M)
+        gate_up_MX = self.gate_up_matmul(rows_MD, self.gate_up_EXD, ends_E)
+        hidden_MI = recomputable(_weighted_swiglu, gate_up_MX, weight_NK.flatten()[order_M])
         y_MD = self.down_matmul(hidden_MI, self.down_EDI, ends_E)
-        return torch.zeros(x_ND.shape, dtype=y_MD.dtype, device=x_ND.device).index_add(0, token_M, y_MD)
+        out: Tensor = _SumByToken.apply(y_MD, token_M, x_ND.shape[0])  # type: ignore[no-untyped-call]
+        return out
+
+
+class _SumByToken(torch.autograd.Function):
+    """Row n is the sum of the rows m with token m = n; torch's `index_add` would keep all rows for their shape."""
+
+    @staticmethod
+    def forward(ctx: Any, y_MD: Tensor, token_M: Tensor, n_tokens: int) -> Tensor:
+        ctx.save_for_backward(token_M)
+        return y_MD.new_zeros(n_tokens, y_MD.shape[1]).index_add_(0, token_M, y_MD)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (token_M,) = ctx.saved_tensors
+        return grads[0].index_select(0, token_M), None, None
+
+
+def _weighted_swiglu(gate_up_MX: Tensor, weight_M: Tensor) -> Tensor:
+    """W(w·h) = w·(Wh): weighting the narrow hidden rows touches less memory than the wide results."""
+    hidden_MI = recomputable(swiglu, gate_up_MX)
+    return hidden_MI * weight_M.to(hidden_MI.dtype)[:, None]

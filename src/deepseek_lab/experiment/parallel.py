@@ -1,0 +1,83 @@
+"""Several processes as the Trainer wants them: who starts them, how they share the model, how they wait.
+
+Left out: what the strategies do (trainer_plugins/) and how ranks agree on a folder (command_line/ranks).
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import Strategy
+
+from deepseek_lab.command_line.ranks import started
+from deepseek_lab.experiment.configs import TrainerSettings
+from deepseek_lab.stages.errors import LostRank
+from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
+from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """Lightning's view of the starter; named outright, or a shell inside a SLURM job would pass for srun."""
+    kinds = {"torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
+    environment: ClusterEnvironment = kinds.get(started().by, LightningEnvironment)()
+    return environment
+
+
+def strategy(settings: TrainerSettings, modules_rest: bool) -> Strategy | str:
+    """How the ranks share the model; `modules_rest`: whether some of it may take no part in a step."""
+    if settings.strategy == "fsdp":
+        return ShardedStrategy(settings.world_size)
+    return ReplicatedStrategy(find_unused_parameters=modules_rest) if settings.world_size > 1 else "auto"
+
+
+def use_threads(n_threads: int | None) -> None:
+    """Threads of this process, and of the ranks it starts; None leaves both to torch and Lightning."""
+    if n_threads:
+        torch.set_num_threads(n_threads)
+        os.environ["OMP_NUM_THREADS"] = str(n_threads)
+
+
+@contextlib.contextmanager
+def one_rank_at_a_time(folder: Path) -> Iterator[None]:
+    """Of ranks that start together on one machine one enters at a time: the first makes what the others find.
+
+    Without locks on the file system all enter at once, which costs work but harms nothing.
+    """
+    if not started().together:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def lost_ranks_named(run_folder: Path) -> Iterator[None]:
+    """Turns the many errors of a broken connection into one line that says how to go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_lost_rank(error):
+            raise
+        raise LostRank(
+            f"another rank of this run is gone or cannot be reached; the last checkpoint is kept, to go on: "
+            f"python scripts/train.py resume={run_folder}"
+        ) from error
+
+
+def _is_lost_rank(error: RuntimeError) -> bool:
+    """torch's own class for NCCL and the store; gloo raises plain RuntimeErrors that name its source files."""
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
