@@ -63,13 +63,18 @@ class GroupedMatmul(nn.Module):
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
             x_ND, weight_EOD = recomputable(cast, x_ND, dtype), weight_EOD.to(dtype)
-        if x_ND.dtype == torch.float64:
+        if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, weight_EOD):
             return _one_by_one(x_ND, weight_EOD, offsets_E)
         y_NO: Tensor = F.grouped_mm(x_ND, weight_EOD.transpose(-2, -1), offs=offsets_E)
         return y_NO
 
 
+def _kernel_takes(x_ND: Tensor, weight_EOD: Tensor) -> bool:
+    """Whether torch's grouped kernel, forward and backward, can: it wants rows of whole 16 bytes."""
+    return all(width * x_ND.element_size() % 16 == 0 for width in weight_EOD.shape[1:])
+
+
 def _one_by_one(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
-    """The same product expert by expert: float64 has no grouped kernel, and only checks use it."""
+    """The same product expert by expert, for what has no grouped kernel: float64 and odd widths; slower."""
     rows = x_ND.tensor_split(offsets_E[:-1].cpu().long())
     return torch.cat([row @ weight.t() for row, weight in zip(rows, weight_EOD.unbind(0), strict=True)])

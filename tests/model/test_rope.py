@@ -97,3 +97,13 @@ def test_refusals_name_the_field(change, message):
     with pytest.raises(ConfigError) as refusal:
         RopeConfig(**change)
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half_split"])
+def test_channels_may_begin_at_an_odd_place(layout):
+    whole = drawn(2, TIME, 1, 5 + R).requires_grad_()
+    odd = rotate(whole[..., 5:], table(), layout)
+    even = rotate(whole[..., 5:].clone(), table(), layout)
+    torch.testing.assert_close(odd, even)
+    slope = drawn(2, TIME, 1, R + 3)[..., 3:]
+    torch.testing.assert_close(*(torch.autograd.grad(y, whole, slope)[0] for y in (odd, even.clone())))
