@@ -83,31 +83,21 @@ def chapters(file: Path) -> Iterator[tuple[int, str]]:
     """Book · 1000 + chapter, and its text without verse numbers. Raises DataError for another kind of file."""
     try:
         text, verses = _literals(file)
-        marks = _marks(text, verses)
     except (SyntaxError, StopIteration, AttributeError, ValueError, IndexError) as error:
         raise DataError(f"{file} is no translation of pythonbible: {error}") from None
+    marks = list(MARK.finditer(text))
+    if len(marks) != len(verses):
+        raise DataError(f"{file} is no translation of pythonbible: {len(marks)} verse marks, not {len(verses)}")
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     parts = [(verse // 1000, text[mark.end() : end]) for verse, mark, end in zip(verses, marks, ends, strict=True)]
     for chapter, verse_texts in groupby(parts, key=lambda part: part[0]):
-        lines = (part.replace("\\", "").strip() for _, part in verse_texts)
-        yield chapter, " ".join(line for line in lines if line) + "\n"
+        words = " ".join(part.replace("\\", " ") for _, part in verse_texts).split()
+        yield chapter, " ".join(words) + "\n"
 
 
 def _literals(file: Path) -> tuple[str, list[int]]:
     """The whole text, and the number of every verse (book, chapter and verse as bbcccvvv), from `bible = Bible(…)`."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     call = next(node.value for node in tree.body if isinstance(node, ast.Assign))
-    assert isinstance(call, ast.Call)
-    text, starts = call.args[1], call.args[2]
-    return str(ast.literal_eval(text)), [int(ast.literal_eval(key)) for key in starts.keys]  # type: ignore[attr-defined]
-
-
-def _marks(text: str, verses: list[int]) -> list[re.Match[str]]:
-    """The mark of each verse: the next number that is the verse's own. Other numbers are text."""
-    found = MARK.finditer(text)
-    marks = []
-    for verse in verses:
-        marks.append(next((mark for mark in found if int(mark[1]) == verse % 1000), None))
-    if None in marks:
-        raise ValueError("a verse is missing")
-    return [mark for mark in marks if mark is not None]
+    text, starts = call.args[1], call.args[2]  # type: ignore[attr-defined]
+    return str(ast.literal_eval(text)), [int(ast.literal_eval(key)) for key in starts.keys]
