@@ -48,7 +48,7 @@ def build(folder, seed=1, **changes):
 class ListStream(StreamedCorpus):
     """A stream over given documents, that counts how many were read."""
 
-    identity = "list"
+    identity = name = "list"
 
     def __init__(self, texts, held_out_documents=0, shard_tokens=20, window_shards=2, keep_shards=None):
         self.texts = texts

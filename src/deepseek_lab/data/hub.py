@@ -96,6 +96,7 @@ class StreamedHub(_Opened, StreamedCorpus):
 
     def __init__(self, config: Hub.Config) -> None:
         super().__init__(config)
+        self.name = config.name
         self.settings = StreamSettings(
             held_out_documents=config.held_out_documents,
             shard_tokens=config.shard_tokens,

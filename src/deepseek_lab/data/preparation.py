@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document, Split, split_of
 from deepseek_lab.data.document_encoder import DocumentEncoder
 from deepseek_lab.data.sources import Source, StreamedSource, WholeSource
-from deepseek_lab.data.stream import Position, StreamedCorpus
+from deepseek_lab.data.stream import StreamedCorpus
 from deepseek_lab.data.token_files import FORMAT, TokenFiles
 from deepseek_lab.data.token_shards import TokenShards
-from deepseek_lab.data.whole_folder import whole_file
+from deepseek_lab.data.whole_folder import one_at_a_time, whole_file
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 
@@ -48,7 +49,6 @@ class Preparation:
 
     def tokenizer(self, config: TokenizerConfig, corpora: Mapping[str, Corpus]) -> Tokenizer:
         """The tokenizer, fitted to the beginning of the training text of all corpora if it learns."""
-        texts = chain.from_iterable(self._training_texts(corpora[name]) for name in sorted(corpora))
         if not config.learns:
             return config.build(())
         depends_on = {
@@ -58,11 +58,13 @@ class Preparation:
             "bytes": self.tokenizer_bytes,
         }
         path = self.cache / "tokenizers" / f"{hash_of(depends_on)}.json"
-        if not path.exists():
-            built = config.build(texts)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as file:
-                file.write(built.to_json())
+        with self._alone(path.stem):
+            if not path.exists():
+                texts = chain.from_iterable(self._training_texts(corpora[name]) for name in sorted(corpora))
+                built = config.build(texts)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(path) as file:
+                    file.write(built.to_json())
         return Tokenizer.load(path)
 
     def source(
@@ -73,13 +75,28 @@ class Preparation:
         description = self._description(config, corpus, tokenizer)
         folder = self.cache / "data" / description["hash"]
         name = f"the {name}" if name == "corpus" else f"'{name}'"
+        with self._alone(folder.name):
+            if not folder.exists():
+                self._make_files(folder, corpus, encoder, description)
+        files = TokenFiles(folder)
+        if not isinstance(corpus, StreamedCorpus):
+            return WholeSource(name, files, seq_len, seed)
+        shards = TokenShards(folder, corpus, encoder, files.manifest["training_text_begins"])
+        return StreamedSource(name, files, shards, seq_len, seed)
+
+    def _alone(self, what: str) -> AbstractContextManager[None]:
+        """Of the ranks of a run one makes a thing; the others wait for it."""
+        return one_at_a_time(self.cache / "locks" / what)
+
+    def _make_files(self, folder: Path, corpus: Corpus, encoder: DocumentEncoder, description: dict[str, Any]) -> None:
+        """A whole corpus; of a stream the held-out documents, and a note where training text begins."""
         if isinstance(corpus, StreamedCorpus):
-            files, start = self._held_out_files(folder, corpus, encoder, description)
-            return StreamedSource(name, files, TokenShards(folder, corpus, encoder, start), seq_len, seed)
-        if folder.exists():
-            return WholeSource(name, TokenFiles(folder), seq_len, seed)
-        files = TokenFiles.make(folder, lambda: self._documents(corpus), encoder, description)
-        return WholeSource(name, files, seq_len, seed)
+            reader = corpus.reader()
+            deque(islice(reader, self._n_held_out(corpus)), maxlen=0)
+            where = {"training_text_begins": reader.position()}
+            TokenFiles.make(folder, lambda: self._beginning(corpus), encoder, description | where)
+        else:
+            TokenFiles.make(folder, lambda: self._documents(corpus), encoder, description)
 
     def _splitting(self) -> dict[str, Any]:
         shares = {"validation_share": float(self.validation_share), "test_share": float(self.test_share)}
@@ -118,20 +135,6 @@ class Preparation:
             done += len(document.text.encode())
             if done >= self.tokenizer_bytes:
                 return
-
-    # Streams
-
-    def _held_out_files(
-        self, folder: Path, corpus: StreamedCorpus, encoder: DocumentEncoder, description: dict[str, Any]
-    ) -> tuple[TokenFiles, Position]:
-        """The first documents of a stream as token files, and where training text begins."""
-        if not folder.exists():
-            reader = corpus.reader()
-            deque(islice(reader, self._n_held_out(corpus)), maxlen=0)
-            where = {"training_text_begins": reader.position()}
-            TokenFiles.make(folder, lambda: self._beginning(corpus), encoder, description | where)
-        files = TokenFiles(folder)
-        return files, files.manifest["training_text_begins"]
 
     def _beginning(self, corpus: StreamedCorpus) -> Iterator[tuple[Document, Split]]:
         """The held-out documents, dealt to val and test in the proportion of their shares."""

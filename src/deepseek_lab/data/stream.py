@@ -40,6 +40,8 @@ class DocumentReader(Protocol):
 class StreamedCorpus(Corpus):
     """A corpus whose reading can be taken up again."""
 
+    name: str
+    """What errors call it."""
     settings: StreamSettings
 
     @abstractmethod

@@ -4,7 +4,6 @@ A place says where a batch of documents begins in the stream, how many of its do
 many tokens of the next: plain numbers, from which another process goes on with the very next token.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepseek_lab.config import DataError
 from deepseek_lab.data.document_encoder import DocumentEncoder
-from deepseek_lab.data.stream import DocumentReader, Position
+from deepseek_lab.data.stream import Position, StreamedCorpus
 
 DOCUMENTS_PER_BATCH = 256
 
@@ -37,14 +36,14 @@ class StreamTokens:
 
     def __init__(
         self,
-        open_reader: Callable[[Position], DocumentReader],
+        corpus: StreamedCorpus,
         encoder: DocumentEncoder,
         start: Position,
         place: Place | None = None,
     ) -> None:
-        self._open, self._encoder, self._start = open_reader, encoder, start
+        self._corpus, self._encoder, self._start = corpus, encoder, start
         self.place = place or Place(start)
-        self._reader = open_reader(self.place.batch)
+        self._reader = corpus.reader(self.place.batch)
         self._batch: list[NDArray[np.int64]] | None = None
 
     def take(self, n_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -87,10 +86,10 @@ class StreamTokens:
     def _from_the_start(self) -> list[NDArray[np.int64]]:
         """The first batch again."""
         self.place = Place(self._start)
-        self._reader = self._open(self._start)
+        self._reader = self._corpus.reader(self._start)
         batch = self._read_batch()
         if not batch:
             raise DataError(
-                "the stream ends within the documents that are held out: lower data.corpus.held_out_documents"
+                f"{self._corpus.name} ends within the documents that are held out: lower held_out_documents"
             )
         return batch

@@ -100,6 +100,7 @@ def _table(file: Path) -> Any:
     """A jsonl or parquet file as a memory-mapped table. Raises DataError."""
     import datasets  # takes a second to import: not for those who read plain text
 
+    datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(TABLES[file.suffix], data_files=str(file), split="train")
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:

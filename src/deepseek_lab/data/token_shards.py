@@ -8,11 +8,8 @@ all; a lock lets one process make what others wait for.
 Left out: encoding ahead of training. It waits once a window, for about a second a million tokens.
 """
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +18,7 @@ from deepseek_lab.data.document_encoder import DocumentEncoder
 from deepseek_lab.data.stream import Position, StreamedCorpus
 from deepseek_lab.data.stream_tokens import Place, StreamTokens
 from deepseek_lab.data.token_files import TokenSplit, open_split, save_offsets, token_dtype
-from deepseek_lab.data.whole_folder import whole_file, whole_folder
+from deepseek_lab.data.whole_folder import one_at_a_time, whole_file, whole_folder
 
 TOKENS, OFFSETS = "train.tokens", "train.offsets.npy"
 
@@ -41,7 +38,7 @@ class TokenShards:
         """Shard `index`, made when it is not there. Raises DataError, OSError."""
         folder = self._shard_folder(index)
         if not folder.exists():
-            with self._lock():
+            with one_at_a_time(self.folder / ".lock"):
                 if not folder.exists():
                     self._make_until(index)
                     self._drop_before(index)
@@ -73,7 +70,7 @@ class TokenShards:
         while number > 0 and not self._note(number).exists():
             number -= 1
         place = Place(**json.loads(self._note(number).read_text(encoding="utf-8"))) if number else None
-        return number, StreamTokens(self._corpus.reader, self._encoder, self._start, place)
+        return number, StreamTokens(self._corpus, self._encoder, self._start, place)
 
     def _drop_before(self, index: int) -> None:
         """Deletes what lies more than `keep_shards` behind."""
@@ -89,10 +86,3 @@ class TokenShards:
     def _note(self, number: int) -> Path:
         """Where the place is noted at which shard `number` begins."""
         return self.folder / f"place-{number:06d}.json"
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One process at a time; the system lets go of the lock when its holder is killed."""
-        with (self.folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
