@@ -141,6 +141,15 @@ def test_other_weights_encode_nothing_again_and_are_another_run(folder, monkeypa
     assert first.manifest["weights"] == {"a": 0.7, "b": 0.3}
 
 
+def test_the_order_in_which_sources_are_written_down_changes_nothing(folder):
+    first = build(folder)
+    sources = {name: StandardLibrary.Config(folder=str(folder / name)) for name in ("b", "a")}
+    for weights in ({"a": 0.7, "b": 0.3}, {"b": 0.3, "a": 0.7}):
+        data = build(folder, corpus=Mixture.Config(sources=sources, weights=weights))
+        assert data.manifest == first.manifest
+        assert rows(data.step_batch(3)) == rows(first.step_batch(3))
+
+
 def test_one_tokenizer_learns_from_all_sources(folder, tmp_path):
     for name, letter in zip("ab", "XY", strict=True):
         (tmp_path / name).mkdir()

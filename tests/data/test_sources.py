@@ -83,6 +83,13 @@ def test_a_tokenizer_learns_from_the_beginning_of_the_training_text(tmp_path):
     assert built.fingerprint() == expected.fingerprint()
 
 
+def test_a_stream_whose_training_text_begins_elsewhere_has_a_tokenizer_of_its_own(tmp_path):
+    config = BytePairEncoding.Config(vocab_size=270)
+    first = source(tmp_path, tokenizer=config).files.tokenizer.fingerprint()
+    assert source(tmp_path, tokenizer=config, n_held_out=70).files.tokenizer.fingerprint() != first
+    assert source(tmp_path, tokenizer=config).files.tokenizer.fingerprint() == first
+
+
 def n_until(n_bytes):
     """How many documents from 40 on reach `n_bytes`."""
     sizes = np.cumsum([len(text) for text in TEXTS[40:]])

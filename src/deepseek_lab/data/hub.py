@@ -135,7 +135,10 @@ class _Reader:
 
 
 class _named:
-    """Turns what `datasets` raises, and the network under it, into one line that names the data set."""
+    """Turns what `datasets` raises, and the network under it, into one line that names the data set.
+
+    A class, because the end of an iteration must pass through, which no generator lets it.
+    """
 
     def __init__(self, config: Hub.Config) -> None:
         self.name = config.name

@@ -49,10 +49,12 @@ class Mixture:
                 raise ConfigError(f"must add up to 1, not {listed} = {total:g}", "weights")
 
         def corpora(self) -> dict[str, CorpusConfig]:
-            return dict(self.sources)
+            """In the order of their names: the order in which somebody wrote them down changes nothing."""
+            return dict(sorted(self.sources.items()))
 
         def shares(self) -> dict[str, float]:
-            return dict(self.weights)
+            """In the same order."""
+            return dict(sorted(self.weights.items()))
 
         def require_installed(self) -> None:
             for corpus in self.sources.values():

@@ -53,7 +53,7 @@ class Preparation:
             return config.build(())
         depends_on = {
             **self._splitting(),
-            "corpora": sorted(corpus.identity for corpus in corpora.values()),
+            "corpora": sorted(self._text_identity(corpus) for corpus in corpora.values()),
             "config": {"class": kind_of(config), **asdict(config)},
             "bytes": self.tokenizer_bytes,
         }
@@ -141,6 +141,11 @@ class Preparation:
         for document in islice(corpus.documents(), self._n_held_out(corpus)):
             validation = self.validation_share / (self.validation_share + self.test_share)
             yield document, split_of(document.name, validation, 1.0)
+
+    def _text_identity(self, corpus: Corpus) -> str:
+        """What tells the training texts of two corpora apart."""
+        begins = f" from {self._n_held_out(corpus)}" if isinstance(corpus, StreamedCorpus) else ""
+        return corpus.identity + begins
 
     def _n_held_out(self, corpus: StreamedCorpus) -> int:
         return corpus.settings.held_out_documents if self.validation_share + self.test_share else 0
