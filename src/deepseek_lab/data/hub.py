@@ -17,6 +17,7 @@ from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document
+from deepseek_lab.data.hugging_face import datasets_library
 from deepseek_lab.data.stream import Position, StreamedCorpus, StreamSettings
 
 FORMATS = {"arrow", "csv", "json", "parquet", "text"}
@@ -153,9 +154,7 @@ class _named:
 
 
 def _builder(config: Hub.Config) -> Any:
-    import datasets  # takes a second to import
-
-    datasets.disable_progress_bars()
+    datasets = datasets_library()
     if not Path(config.name).expanduser().exists():
         _require_reachable(config)
     with _named(config):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from deepseek_lab.config import DataError, nearest
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document
+from deepseek_lab.data.hugging_face import datasets_library
 
 PLAIN = {".txt", ".md", ".py"}
 TABLES = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -98,9 +99,7 @@ def _units(file: Path, unit: Unit) -> Iterator[str]:
 
 def _table(file: Path) -> Any:
     """A jsonl or parquet file as a memory-mapped table. Raises DataError."""
-    import datasets  # takes a second to import: not for those who read plain text
-
-    datasets.disable_progress_bars()
+    datasets = datasets_library()
     try:
         return datasets.load_dataset(TABLES[file.suffix], data_files=str(file), split="train")
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
