@@ -77,7 +77,10 @@ def test_a_hub_that_cannot_be_reached(train, monkeypatch):
         (["data=mixture", "data.corpus.sources.code.with_tests=3"], "data.corpus.sources.code.with_tests must be true"),
         (["data=mixture", "data.corpus.sources.packages.packages=[nowhere]"], "the package nowhere, which is not"),
         (BATCH, "data.micro_batch_size must divide batch_size (10)"),
-        (["trainer.devices=3"], "data.batch_size = 8 is no multiple of 3 × micro-batches of 1"),
+        (
+            ["data.batch_size=9", "trainer.devices=2"],
+            "data.batch_size = 9 is no multiple of 2: 2 processes × micro-batches of 1",
+        ),
         (RAMP, "data.micro_batch_size must divide batch_size_start (6)"),
         (["data.batch_size_start=4"], "data.batch_ramp_steps is needed, too"),
         (["data.fim_rate=1.5"], "data.fim_rate must lie between 0 and 1, not 1.5"),

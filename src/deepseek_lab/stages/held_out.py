@@ -125,9 +125,7 @@ class HeldOutLoss(Stage):
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Adds one held-out micro-batch."""
         for micro in batch.micro_batches:
-            sums = held_out_sums(
-                self.model, micro, self.token_bytes_V, self.isolate_documents, len(self.source_names)
-            )
+            sums = held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents, len(self.source_names))
             self._held_out += sums * batch.counted
 
     def on_validation_epoch_end(self) -> None:
