@@ -24,6 +24,15 @@ def _resolvers():
     register_resolvers()
 
 
+def nodes_with_targets(node):
+    """A leaf's node and the nodes inside it that name a class of their own."""
+    if "_target_" in node:
+        yield node
+    for child in node.values():
+        if isinstance(child, DictConfig):
+            yield from nodes_with_targets(child)
+
+
 def composed(root, *overrides):
     """The config of one script with some overrides, without Hydra's node."""
     with Composer(CONF, root) as composer:
@@ -57,12 +66,12 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
     root = next(root for root in ROOTS if group in groups_of(root))
     cfg = composed(root, f"{group}={name}")
     missing = OmegaConf.missing_keys(cfg)
-    assert {key.split(".")[0] for key in missing} <= {"data"}, "only where the data lies has no default"
+    assert {key.split(".")[0] for key in missing} <= {"data", "tokenizer"}, "only where something lies has no default"
     for key in missing:
         OmegaConf.update(cfg, key, "given")
     OmegaConf.resolve(cfg)
-    for key, node in cfg.items():
-        if isinstance(node, DictConfig) and "_target_" in node:
+    for key, leaf in cfg.items():
+        for node in nodes_with_targets(leaf) if isinstance(leaf, DictConfig) else []:
             config = instantiate(node, _convert_="all")
             assert isinstance(config, CheckedConfig), f"{key}: its values are checked when it is made"
             knobs = {field.name for field in fields(config)}

@@ -7,14 +7,16 @@ from deepseek_lab.metrics import CURVES, describe
 
 def test_every_row_finds_itself_and_says_what_it_is_divided_by() -> None:
     for curve in CURVES:
-        assert describe(curve.name.replace("{depth}", "2").replace("{layer}", "13")) is curve
+        assert describe(curve.name.format(depth=2, layer=13, source="code_2")) is curve
         assert curve.unit
         assert curve.denominator
         assert curve.meaning
     assert len({curve.name for curve in CURVES}) == len(CURVES)
 
 
-@pytest.mark.parametrize("name", ["train/loss_mtp_", "train/loss_mtp_x", "train/losses", "xtrain/loss", "train.loss"])
+@pytest.mark.parametrize(
+    "name", ["train/loss_mtp_", "train/loss_mtp_x", "train/losses", "xtrain/loss", "train.loss", "val/2/bits_per_byte"]
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(KeyError):
         describe(name)

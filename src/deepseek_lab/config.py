@@ -77,6 +77,9 @@ def _fits(value: Any, annotation: Any) -> bool:
         return value in get_args(annotation)
     if origin in (list, tuple):
         return isinstance(value, (list, tuple)) and all(_fits(v, get_args(annotation)[0]) for v in value)
+    if origin is dict:
+        of_keys, of_values = get_args(annotation)
+        return isinstance(value, dict) and all(_fits(k, of_keys) and _fits(v, of_values) for k, v in value.items())
     if annotation in (int, float) and isinstance(value, bool):
         return False
     if annotation is float:

@@ -1,7 +1,7 @@
 """The table of every curve: its name, its unit, what it is divided by and what it means.
 
 A stage and a callback may record only names that stand here, so two runs can be compared and a
-spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`).
+spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` for a word.
 
 Left out: how a curve is computed (stages/, callbacks/) and where it goes (trainer_plugins/).
 """
@@ -51,6 +51,12 @@ CURVES: tuple[Curve, ...] = (
     Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)"),
     Curve("val/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "val/loss, free of the tokenizer"),
     Curve(
+        "val/{source}/bits_per_byte",
+        "bits per byte",
+        "the UTF-8 bytes of the targets from one corpus of a mixture",
+        "val/bits_per_byte of that corpus alone",
+    ),
+    Curve(
         "mtp/acceptance_{depth}",
         "share",
         "the drafts of the validation batches that stay within a document",
@@ -88,7 +94,8 @@ CURVES: tuple[Curve, ...] = (
 
 @functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{\w+\\\}", r"\\d+", re.escape(name)))
+    words = re.escape(name).replace(r"\{source\}", "[a-z][a-z0-9_]*")
+    return re.compile(re.sub(r"\\\{\w+\\\}", r"\\d+", words))
 
 
 @functools.cache

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_lab.config import DataError
+from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.data.corpus import split_of
-from deepseek_lab.data.standard_library import StandardLibrary
+from deepseek_lab.data.standard_library import InstalledPackages, StandardLibrary
 
 NAMES = [f"package/module_{i}.py" for i in range(4000)]
 
@@ -62,7 +62,7 @@ def test_only_python_files_of_the_library_itself_are_read(tmp_path):
 
 def test_the_content_hash_sees_names_and_contents(tmp_path):
     def content_hash():
-        return StandardLibrary.Config(folder=str(tmp_path)).build().content_hash()
+        return StandardLibrary.Config(folder=str(tmp_path)).build().identity
 
     write(tmp_path, FILES)
     first = content_hash()
@@ -75,10 +75,26 @@ def test_the_content_hash_sees_names_and_contents(tmp_path):
 
 def test_the_running_interpreter_has_a_library():
     corpus = StandardLibrary.Config().build()
-    assert corpus.root == Path(sysconfig.get_paths()["stdlib"])
-    paths = {path.as_posix() for path in corpus.paths()}
-    assert {"ast.py", "json/decoder.py"} <= paths
+    paths = corpus.paths()
+    assert paths["ast.py"] == Path(sysconfig.get_paths()["stdlib"]) / "ast.py"
+    assert "json/decoder.py" in paths
     assert not any("site-packages" in path or path.startswith("test/") for path in paths)
+
+
+def test_installed_packages_are_read_and_not_imported(tmp_path, monkeypatch):
+    write(
+        tmp_path, {"one_package/__init__.py": b"raise SystemExit", "one_package/a.py": b"a", "two_package/b.py": b"b"}
+    )
+    write(tmp_path, {"one_package/tests/t.py": b"t"})
+    monkeypatch.syspath_prepend(tmp_path)
+    config = InstalledPackages.Config(packages=["two_package", "one_package"])
+    config.require_installed()
+    names = [document.name for document in config.build().documents()]
+    assert names == ["one_package/__init__.py", "one_package/a.py", "two_package/b.py"]
+    with pytest.raises(ConfigError, match="data names the package no_package, which is not installed"):
+        InstalledPackages.Config(packages=["no_package"]).require_installed()
+    with pytest.raises(ConfigError, match=r"packages must name packages as they are imported, not '\.\./x'"):
+        InstalledPackages.Config(packages=["../x"])
 
 
 def test_a_folder_without_python_is_refused_by_name(tmp_path):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from deepseek_lab.data.packing import PackedSplit, epoch_order, shuffled_samples
+from deepseek_lab.data.packing import PackedSplit, epoch_order, interleave, shuffled_samples
 from deepseek_lab.data.token_files import TokenSplit
 
 
@@ -54,14 +55,22 @@ def test_seeds_give_other_orders():
 
 
 def test_micro_batches_cut_the_step_in_order(split):
-    packed = PackedSplit(split, 4)
-    samples = np.array([3, 1, 4, 1, 5])
-    parts = packed.micro_batches(samples, 2)
+    whole = PackedSplit(split, 4).gather(np.array([3, 1, 4, 1, 5]))
+    parts = whole.cut(2)
     assert [len(part.tokens_BT1) for part in parts] == [2, 2, 1]
-    rows = [row for part in parts for row in part.tokens_BT1.tolist()]
-    assert rows == packed.gather(samples).tokens_BT1.tolist()
+    for name in ("tokens_BT1", "document_BT1", "source_B"):
+        assert torch.cat([getattr(part, name) for part in parts]).equal(getattr(whole, name))
 
 
-def test_moving_keeps_both_tensors(split):
+def test_interleaved_parts_keep_their_order_and_know_their_source(split):
+    packed = PackedSplit(split, 4)
+    first, second = packed.gather(np.array([0, 1, 2])), packed.gather(np.array([7, 5]))
+    batch = interleave([first, second], np.array([1, 0, 0, 1, 0]))
+    assert batch.tokens_BT1.equal(packed.gather(np.array([7, 0, 1, 5, 2])).tokens_BT1)
+    assert batch.document_BT1.equal(packed.gather(np.array([7, 0, 1, 5, 2])).document_BT1)
+    assert batch.source_B.tolist() == [1, 0, 0, 1, 0]
+
+
+def test_moving_keeps_all_tensors(split):
     batch = PackedSplit(split, 4).gather(np.array([0])).to("meta")
-    assert (batch.tokens_BT1.device.type, batch.document_BT1.device.type) == ("meta", "meta")
+    assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}

@@ -1,7 +1,9 @@
 """Steps are a pure function of (seed, step); ranks and micro-batches only cut them."""
 
 import random
+import sysconfig
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,10 +63,11 @@ def test_ranks_and_micro_batches_together_see_the_step_of_one_rank(folder, micro
 
 def test_every_sample_is_seen_once_an_epoch(folder):
     data = build(folder, batch_size=5)
-    steps = data.samples_per_epoch * 3 // 5
+    train = data._sources[0].train
+    steps = train.n_samples * 3 // 5
     seen = rows(chain(*map(data.step_batch, range(steps))))
-    whole = [seen[start : start + data.samples_per_epoch] for start in range(0, len(seen), data.samples_per_epoch)]
-    in_order = rows([data._train.gather(np.arange(data.samples_per_epoch))])
+    whole = [seen[start : start + train.n_samples] for start in range(0, len(seen), train.n_samples)]
+    in_order = rows([train.gather(np.arange(train.n_samples))])
     assert all(sorted(epoch) == sorted(in_order) for epoch in whole[:2])
 
 
@@ -90,7 +93,7 @@ def test_without_a_ramp_tokens_are_steps_times_batch(folder):
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_validation_goes_through_the_split_in_order(folder, split, world_size):
     data = build(folder, micro_batch_size=1, batch_size=10)
-    packed = data._packed(split)
+    packed = data._sources[0].held_out(split)
     every = rows([packed.gather(np.arange(packed.n_samples))])
     assert packed.n_samples % 10, "the last batch should be short"
     assert rows(data.validation_batches(split=split)) == every
@@ -101,7 +104,7 @@ def test_validation_goes_through_the_split_in_order(folder, split, world_size):
 @pytest.mark.parametrize("micro_batch_size", [None, 2, 4])
 def test_a_limited_validation_is_spread_over_the_split_and_ignores_micro_batches(folder, micro_batch_size):
     data = build(folder, micro_batch_size=micro_batch_size)
-    packed = data._packed("val")
+    packed = data._sources[0].held_out("val")
     every = [tuple(row) for row in rows([packed.gather(np.arange(packed.n_samples))])]
     taken = rows(data.validation_batches(2))
     places = [every.index(tuple(row)) for row in taken]
@@ -166,7 +169,7 @@ def test_a_sequence_longer_than_the_corpus_is_refused(folder):
 
 def test_bits_per_byte_have_their_denominator(folder):
     data = build(folder)
-    files = data._files
+    files = data._sources[0].files
     for split in SPLITS:
         tokens = files.split(split).tokens
         assert data.token_bytes_V[tokens].sum() == data.manifest["splits"][split]["bytes"]
@@ -174,17 +177,17 @@ def test_bits_per_byte_have_their_denominator(folder):
 
 def test_the_trigram_baseline_is_that_of_the_files_and_computed_once(folder, monkeypatch):
     data = build(folder)
-    texts = {split: data._text_bytes(split) for split in ("train", "val")}
+    texts = {split: list(data._text(split)) for split in ("train", "val")}
     bits = data.trigram_bits_per_byte("val")
-    assert len(texts["train"]) == data.manifest["splits"]["train"]["bytes"]
+    assert sum(map(len, texts["train"])) == data.manifest["splits"]["train"]["bytes"]
     assert bits == trigram_bits_per_byte(texts["train"], texts["val"])
-    monkeypatch.setattr(PretrainData, "_text_bytes", None)
+    monkeypatch.setattr(PretrainData, "_text", None)
     assert build(folder).trigram_bits_per_byte("val") == bits
     assert 0 < bits < 8
 
 
 def test_a_part_of_the_real_library(tmp_path):
-    source = StandardLibrary.Config().build().root / "json"
+    source = Path(sysconfig.get_paths()["stdlib"]) / "json"
     data = PretrainData.Config(
         corpus=StandardLibrary.Config(folder=str(source)),
         cache_dir=str(tmp_path),
@@ -193,9 +196,9 @@ def test_a_part_of_the_real_library(tmp_path):
         validation_share=0.3,
         test_share=0.0,
     ).build(BytePairEncoding.Config(vocab_size=400), 512, seed=3)
-    files = data._files
+    files = data._sources[0].files
     text = data.tokenizer.to_bytes([*files.split("train").tokens, *files.split("val").tokens])
     assert len(text) == sum(path.stat().st_size for path in source.glob("*.py"))
     shown = data.tokenizer.decode(data.step_batch(0)[0].tokens_BT1[0].tolist(), skip_special=True)
-    assert shown.encode() in data._text_bytes("train")
+    assert shown.encode() in b"".join(data._text("train"))
     assert VOCABULARY < data.tokenizer.vocab_size <= 400

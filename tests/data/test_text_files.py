@@ -66,5 +66,5 @@ def test_a_folder_without_text_and_a_wrong_unit_are_refused(tmp_path):
         read(tmp_path)
     with pytest.raises(DataError, match="nowhere does not exist"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"corpus\.unit must be one of document, paragraph, line"):
+    with pytest.raises(ConfigError, match=r"unit must be one of document, paragraph, line"):
         TextFiles.Config(path="x", unit="word")

@@ -15,9 +15,9 @@ from deepseek_lab.config import DataError
 from deepseek_lab.data import whole_folder
 from deepseek_lab.data.corpus import SPLITS, split_of
 from deepseek_lab.data.token_files import TokenFiles, token_dtype
-from deepseek_lab.text.tokenizer import BytePairEncoding, Bytes
+from deepseek_lab.text.tokenizer import BytePairEncoding
 
-from .small import build, config, write_corpus
+from .small import build, token_files, write_corpus
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def documents_in(files, split):
 
 
 def test_every_document_is_there_once_in_its_split(folder):
-    files = config(folder).token_files(Bytes.Config())
+    files = token_files(folder)
     for split in SPLITS:
         mine = [path for path in sorted((folder / "text").iterdir()) if split_of(path.name, 0.2, 0.2) == split]
         eos = files.tokenizer.eos_id
@@ -52,22 +52,22 @@ def test_the_tokenizer_is_trained_on_the_train_split_only(folder):
     }
     for split, letter in zip(SPLITS, "XYZ", strict=True):
         (folder / "text" / names[split]).write_text(letter * 500)
-    tokenizer = config(folder).token_files(BytePairEncoding.Config(vocab_size=300)).tokenizer
+    tokenizer = token_files(folder, BytePairEncoding.Config(vocab_size=300)).tokenizer
     assert len(tokenizer.encode("X" * 64)) < 32
     assert len(tokenizer.encode("Y" * 64)) == len(tokenizer.encode("Z" * 64)) == 64
 
 
 def test_a_second_call_reads_what_the_first_wrote(folder, monkeypatch):
-    first = config(folder).token_files(Bytes.Config())
+    first = token_files(folder)
     monkeypatch.setattr(TokenFiles, "make", None)
-    second = config(folder, seq_len=4, batch_size=2, n_workers=1).token_files(Bytes.Config())
+    second = token_files(folder, seq_len=4, batch_size=2, n_workers=1)
     assert (second.folder, second.manifest) == (first.folder, first.manifest)
     assert second.manifest["hash"] == first.folder.name
 
 
 def test_the_key_follows_everything_the_files_depend_on(folder):
     def key(tokenizer=None, **changes):
-        return config(folder, **changes).token_files(tokenizer or Bytes.Config()).folder.name
+        return token_files(folder, tokenizer, **changes).folder.name
 
     keys = [
         key(),
@@ -86,7 +86,7 @@ def test_the_key_follows_everything_the_files_depend_on(folder):
 def count_syncs(folder, monkeypatch):
     calls = []
     monkeypatch.setattr(whole_folder.os, "fsync", lambda handle: calls.append(handle))
-    config(folder, cache_dir=str(folder / "counted")).token_files(Bytes.Config())
+    token_files(folder, cache_dir=str(folder / "counted"))
     return len(calls)
 
 
@@ -103,10 +103,10 @@ def test_a_full_disk_at_any_file_leaves_nothing_and_the_next_call_succeeds(folde
 
         monkeypatch.setattr(whole_folder.os, "fsync", fsync)
         with pytest.raises(OSError, match="No space left"):
-            config(folder).token_files(Bytes.Config())
+            token_files(folder)
         assert os.listdir(cache) == []
     monkeypatch.undo()
-    assert config(folder).token_files(Bytes.Config()).manifest["splits"]["train"]["files"] > 0
+    assert token_files(folder).manifest["splits"]["train"]["files"] > 0
 
 
 def test_a_write_that_the_system_refuses_half_way_leaves_nothing(folder):
@@ -115,7 +115,7 @@ def test_a_write_that_the_system_refuses_half_way_leaves_nothing(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
         with pytest.raises(OSError, match=r"could not be written .File too large"):
-            config(folder).token_files(Bytes.Config())
+            token_files(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(folder / "cache" / "data") == []
@@ -124,13 +124,13 @@ def test_a_write_that_the_system_refuses_half_way_leaves_nothing(folder):
 @pytest.mark.parametrize("damage", ["remove", "truncate"])
 @pytest.mark.parametrize("name", ["train.tokens", "val.offsets.npy", "tokenizer.json", "manifest.json"])
 def test_a_damaged_folder_is_named(folder, name, damage):
-    path = config(folder).token_files(Bytes.Config()).folder / name
+    path = token_files(folder).folder / name
     if damage == "remove":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DataError) as caught:
-        config(folder).token_files(Bytes.Config())
+        token_files(folder)
     assert str(path) in str(caught.value)
     assert f"delete the folder {path.parent}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -138,17 +138,16 @@ def test_a_damaged_folder_is_named(folder, name, damage):
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"file_sizes": 3}'])
 def test_a_foreign_manifest_is_named(folder, content):
-    path = config(folder).token_files(Bytes.Config()).folder / "manifest.json"
+    path = token_files(folder).folder / "manifest.json"
     path.write_text(content)
     with pytest.raises(DataError, match=r"manifest\.json cannot be read"):
-        config(folder).token_files(Bytes.Config())
+        token_files(folder)
 
 
 def test_processes_that_start_together_agree(folder):
     code = (
-        "import sys; from pathlib import Path; from tests.data.small import config;"
-        "from deepseek_lab.text.tokenizer import Bytes;"
-        "print(config(Path(sys.argv[1])).token_files(Bytes.Config()).folder)"
+        "import sys; from pathlib import Path; from tests.data.small import token_files;"
+        "print(token_files(Path(sys.argv[1])).folder)"
     )
     root = Path(__file__).parents[2]
     start = [sys.executable, "-c", code, str(folder)]
@@ -165,5 +164,5 @@ def test_ids_take_two_bytes_where_they_fit():
 
 def test_the_manifest_is_plain_json(folder):
     data = build(folder)
-    assert json.loads((data._files.folder / "manifest.json").read_text()) == data.manifest
+    assert json.loads((data._sources[0].files.folder / "manifest.json").read_text()) == data.manifest
     assert {"hash", "content", "python", "tokenizer", "splits"} <= set(data.manifest)

@@ -23,9 +23,12 @@ def by_definition(train, held_out):
 
 def test_closed_form():
     # abcabc holds ab->c twice; the last bc->? is no context, since nothing follows it.
-    assert trigram_bits_per_byte(b"abcabc", b"abc") == pytest.approx(math.log2(258 / 3))
-    assert trigram_bits_per_byte(b"abcabc", b"abd") == pytest.approx(math.log2(258 / 1))
-    assert trigram_bits_per_byte(b"", b"abc") == 8.0
+    assert trigram_bits_per_byte([b"abcabc"], [b"abc"]) == pytest.approx(math.log2(258 / 3))
+    assert trigram_bits_per_byte([b"abcabc"], [b"abd"]) == pytest.approx(math.log2(258 / 1))
+    assert trigram_bits_per_byte([], [b"abc"]) == 8.0
+    assert trigram_bits_per_byte([b"abc", b"abc"], [b"abc", b"x", b"abd"]) == pytest.approx(
+        (math.log2(258 / 3) + math.log2(258)) / 2
+    )
 
 
 @pytest.mark.parametrize("chunk", [5, 1 << 22])
@@ -34,9 +37,9 @@ def test_equals_the_definition_whatever_the_chunk(monkeypatch, chunk):
     generator = np.random.default_rng(0)
     train = generator.integers(250, 256, 40, dtype=np.uint8).tobytes()
     held_out = generator.integers(250, 256, 30, dtype=np.uint8).tobytes()
-    assert trigram_bits_per_byte(train, held_out) == pytest.approx(by_definition(train, held_out))
+    assert trigram_bits_per_byte([train], [held_out]) == pytest.approx(by_definition(train, held_out))
 
 
 def test_too_little_text_is_refused():
     with pytest.raises(ValueError, match="three held-out bytes"):
-        trigram_bits_per_byte(b"abc", b"ab")
+        trigram_bits_per_byte([b"abc"], [b"ab"])

@@ -35,10 +35,11 @@ TEXTS = [
 def build(kind):
     if kind == "bytes":
         return Bytes.Config().build(CORPUS)
-    return BytePairEncoding.Config(vocab_size=290).build(CORPUS)
+    cuts = "deepseek_v3" if kind == "bpe_v3" else "gpt2"
+    return BytePairEncoding.Config(vocab_size=290, pre_tokenizer=cuts).build(CORPUS)
 
 
-@pytest.fixture(params=["bpe", "bytes"])
+@pytest.fixture(params=["bpe", "bpe_v3", "bytes"])
 def tokenizer(request):
     return build(request.param)
 

@@ -1,19 +1,21 @@
 """A corpus: named documents of text, and the rule that puts each into train, val or test.
 
-A new source of text is one class: a Config with `build`, and `documents()`. The split looks at a
-document's name alone (a hash of it), so it needs no seed, does not depend on the other documents, and
-stays the same when files are added. Whole documents are held out: no file is seen half in training.
+A new source of text is one class: a Config with `build`, and `documents()`; it then stands alone or in a
+mixture. The split looks at a document's name alone (a hash of it), so it needs no seed, does not depend on
+the other documents, and stays the same when files are added. Whole documents are held out: no file is seen
+half in training. Where documents say nearly the same (two translations), one name decides for all of them.
 
-Left out: mixing several corpora by weight, and streaming (the token files are made once).
+Left out: what is too large to be prepared as a whole (`stream`), and several corpora at once (`mixture`).
 """
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
-from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.config import CheckedConfig
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -21,10 +23,12 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Document:
-    """One text and the name, unique and the same on every machine, that decides its split."""
+    """One text and its name, unique and the same on every machine, which decides its split."""
 
     name: str
     text: str
+    held_out_with: str | None = None
+    """The name that decides the split instead, for documents that must go the same way."""
 
 
 class Corpus(ABC):
@@ -34,8 +38,12 @@ class Corpus(ABC):
     def documents(self) -> Iterator[Document]:
         """Every document that is not empty. Raises DataError when there is nothing to read."""
 
-    def content_hash(self) -> str:
-        """A hash of every name and every content, in order."""
+    @cached_property
+    def identity(self) -> str:
+        """What tells two corpora apart: a hash of every name and every content, in order.
+
+        A corpus that can be told by less (a revision, the files it is made from) gives that instead.
+        """
         whole = hashlib.sha256()
         for document in self.documents():
             for part in (document.name, document.text):
@@ -43,18 +51,33 @@ class Corpus(ABC):
         return whole.hexdigest()
 
 
-class CorpusConfig(CheckedConfig, ABC):
-    """What the data needs to know of a corpus' Config, which stands under the key `corpus`."""
+class SourcesConfig(CheckedConfig, ABC):
+    """What is read, under the key `corpus`: one corpus or a mixture of several."""
 
-    def __post_init__(self) -> None:
-        try:
-            super().__post_init__()
-        except ConfigError as error:
-            raise error.at("corpus") from None
+    @abstractmethod
+    def corpora(self) -> dict[str, "CorpusConfig"]:
+        """Each corpus under its name."""
+
+    @abstractmethod
+    def shares(self) -> dict[str, float]:
+        """The share of the training samples that each corpus gives; they add up to 1."""
+
+    def require_installed(self) -> None:
+        """Raises ConfigError, naming what to install, when a package that holds the text is missing."""
+
+
+class CorpusConfig(SourcesConfig):
+    """What the data needs to know of a corpus' Config."""
 
     @abstractmethod
     def build(self) -> Corpus:
         """The corpus; reads no text yet."""
+
+    def corpora(self) -> dict[str, "CorpusConfig"]:
+        return {"corpus": self}
+
+    def shares(self) -> dict[str, float]:
+        return {"corpus": 1.0}
 
 
 def split_of(name: str, validation_share: float, test_share: float) -> Split:

@@ -11,6 +11,7 @@ Left out: best-fit packing (fewer cut documents, at the price of an order that d
 Shapes: B sequences, T predicted tokens of each; T1 = T + 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,19 +26,40 @@ from deepseek_lab.data.token_files import TokenSplit
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass sees: tokens, and for each the document it belongs to (equal = same document)."""
+    """What one forward pass sees: tokens, and for each the document it belongs to (equal in a row = same document).
+
+    `source_B` is the number of the corpus that each sequence is from; 0 when there is one.
+    """
 
     tokens_BT1: Tensor
     document_BT1: Tensor
+    source_B: Tensor
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """The same batch on `device`."""
-        return MicroBatch(
-            self.tokens_BT1.to(device, non_blocking=True), self.document_BT1.to(device, non_blocking=True)
-        )
+        return MicroBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+
+    def cut(self, size: int) -> list["MicroBatch"]:
+        """The sequences in order, at most `size` at a time."""
+        return [MicroBatch(*parts) for parts in zip(*(tensor.split(size) for tensor in self._tensors()), strict=True)]
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.tokens_BT1, self.document_BT1, self.source_B
 
 
-@lru_cache(maxsize=2)  # a step may straddle two epochs
+def interleave(parts: Sequence[MicroBatch], source_B: NDArray[np.int64]) -> MicroBatch:
+    """One batch whose sequence b is the next of `parts[source_B[b]]`."""
+    placed_B = torch.from_numpy(np.argsort(source_B, kind="stable"))
+    back_B = torch.empty_like(placed_B)
+    back_B[placed_B] = torch.arange(len(placed_B))
+    return MicroBatch(
+        torch.cat([part.tokens_BT1 for part in parts])[back_B],
+        torch.cat([part.document_BT1 for part in parts])[back_B],
+        torch.from_numpy(source_B),
+    )
+
+
+@lru_cache(maxsize=16)  # a step may straddle two epochs of each source
 def epoch_order(seed: int, epoch: int, n_samples: int) -> NDArray[np.int64]:
     """(n_samples,) the samples in the order of one epoch."""
     order = np.random.default_rng([seed, epoch]).permutation(n_samples)
@@ -73,9 +95,5 @@ class PackedSplit:
         return MicroBatch(
             torch.from_numpy(self.tokens[where_BT1].astype(np.int64)),
             torch.from_numpy(document_BT1),
+            torch.zeros(len(samples_B), dtype=torch.int64),
         )
-
-    def micro_batches(self, samples: NDArray[np.int64], micro_batch_size: int) -> list[MicroBatch]:
-        """The sequences of `samples` in order, at most `micro_batch_size` at a time."""
-        starts = range(0, len(samples), micro_batch_size)
-        return [self.gather(samples[start : start + micro_batch_size]) for start in starts]

@@ -1,6 +1,6 @@
 """Pretraining data: which tokens each optimiser step sees, as a pure function of (seed, step).
 
-The corpus is encoded once into token files under a hash of everything they depend on (content, tokenizer,
+The corpora are encoded into token files under a hash of everything they depend on (content, tokenizer,
 split); a run after that maps them into memory. Ranks read disjoint slices of the same step, so any number
 of ranks and any micro-batch size see the same data. Validation reads in order and uses no random numbers.
 
@@ -8,23 +8,24 @@ Left out: a DataLoader. A batch takes a fraction of a millisecond, and workers w
 are what makes exact resumption hard.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.data.batch_ramp import BatchRamp
-from deepseek_lab.data.corpus import Corpus, CorpusConfig, Split, split_of
-from deepseek_lab.data.packing import MicroBatch, PackedSplit, shuffled_samples
-from deepseek_lab.data.token_files import FORMAT, TokenFiles
+from deepseek_lab.data.corpus import SourcesConfig, Split
+from deepseek_lab.data.mixture import SampleOrder
+from deepseek_lab.data.packing import MicroBatch, interleave
+from deepseek_lab.data.preparation import Preparation, hash_of
+from deepseek_lab.data.sources import Source
 from deepseek_lab.data.trigram import trigram_bits_per_byte
 from deepseek_lab.data.whole_folder import whole_file
 from deepseek_lab.text.tokenizer import TokenizerConfig
@@ -35,7 +36,7 @@ class PretrainData:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        corpus: CorpusConfig
+        corpus: SourcesConfig
         cache_dir: str
         seq_len: int
         batch_size: int  # sequences an optimiser step, over all ranks
@@ -45,11 +46,18 @@ class PretrainData:
         isolate_documents: bool = False
         validation_share: float = 0.05
         test_share: float = 0.05
+        fim_rate: float = 0.0  # training documents written prefix, suffix, middle
+        punctuation_split_rate: float = 0.0  # tokens of punctuation and line breaks written as two
+        tokenizer_bytes: int = 50_000_000  # what a tokenizer learns from, of each corpus
         n_workers: int | None = None  # threads that encode; None: one a core
 
         def check(self) -> None:
             self.require_positive("seq_len", "batch_size", "batch_size_start", "micro_batch_size", "n_workers")
+            self.require_positive("tokenizer_bytes")
             self.require_not_negative("validation_share", "test_share", "batch_ramp_steps")
+            for name in ("fim_rate", "punctuation_split_rate"):
+                if not 0 <= getattr(self, name) <= 1:
+                    raise ConfigError(f"must lie between 0 and 1, not {getattr(self, name)}", name)
             if self.validation_share + self.test_share >= 1:
                 raise ConfigError(
                     f"and test_share leave nothing to train on: {self.validation_share} + {self.test_share}",
@@ -78,6 +86,17 @@ class PretrainData:
             """Tokens that the first `max_steps` optimiser steps predict, over all ranks."""
             return self.ramp.before(max_steps) * self.seq_len
 
+        def check_with(self, tokenizer_config: TokenizerConfig) -> None:
+            """Raises ConfigError for what this tokenizer cannot do, and for packages that are not installed."""
+            if self.punctuation_split_rate and not tokenizer_config.joins_line_breaks:
+                raise ConfigError(
+                    f"= {self.punctuation_split_rate} splits nothing: this tokenizer has no token of punctuation and "
+                    "line breaks; tokenizer=bpe_v3 and tokenizer=deepseek have",
+                    "data.punctuation_split_rate",
+                )
+            tokenizer_config.require_installed()
+            self.corpus.require_installed()
+
         def build(self, tokenizer_config: TokenizerConfig, vocab_size: int, seed: int) -> "PretrainData":
             """Opens the token files, or makes them with a progress bar.
 
@@ -90,74 +109,93 @@ class PretrainData:
                 )
             if seed < 0:
                 raise ConfigError(f"must not be negative, not {seed}", "seed")
-            return PretrainData(self, self.token_files(tokenizer_config), seed)
+            self.check_with(tokenizer_config)
+            return PretrainData(self, self.sources(tokenizer_config, seed), seed)
 
-        def token_files(self, tokenizer_config: TokenizerConfig) -> TokenFiles:
-            """The folder of this corpus under this tokenizer, made if it is not there."""
-            corpus = self.corpus.build()
-            description = self._description(corpus, tokenizer_config)
-            folder = Path(self.cache_dir) / "data" / description["hash"]
-            if folder.exists():
-                return TokenFiles(folder)
-            which = partial(split_of, validation_share=self.validation_share, test_share=self.test_share)
-            n_workers = self.n_workers or os.cpu_count() or 1
-            return TokenFiles.make(folder, corpus, which, tokenizer_config, n_workers, description)
-
-        def _description(self, corpus: Corpus, tokenizer_config: TokenizerConfig) -> dict[str, Any]:
-            """All that the token files depend on, and its hash."""
-            depends_on = {
-                "format": FORMAT,
-                "corpus": _name(self.corpus),
-                "content": corpus.content_hash(),
-                "tokenizer_config": {"class": _name(tokenizer_config), **asdict(tokenizer_config)},
-                "validation_share": float(self.validation_share),
-                "test_share": float(self.test_share),
+        def sources(self, tokenizer_config: TokenizerConfig, seed: int) -> dict[str, Source]:
+            """Every corpus, encoded by one tokenizer. Raises ConfigError, DataError, OSError."""
+            how = self._preparation()
+            configs = self.corpus.corpora()
+            corpora = {name: config.build() for name, config in configs.items()}
+            tokenizer = how.tokenizer(tokenizer_config, corpora)
+            return {
+                name: how.source(name, configs[name], corpora[name], tokenizer, self.seq_len, seed) for name in corpora
             }
-            digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-            return {"hash": digest[:16], **depends_on}
 
-    def __init__(self, config: Config, files: TokenFiles, seed: int) -> None:
-        """Raises DataError when the train split, or a wanted validation split, has no whole sample."""
+        def _preparation(self) -> Preparation:
+            return Preparation(
+                cache=Path(self.cache_dir),
+                validation_share=self.validation_share,
+                test_share=self.test_share,
+                fim_rate=self.fim_rate,
+                punctuation_split_rate=self.punctuation_split_rate,
+                tokenizer_bytes=self.tokenizer_bytes,
+                n_workers=self.n_workers or os.cpu_count() or 1,
+            )
+
+    def __init__(self, config: Config, sources: dict[str, Source], seed: int) -> None:
+        """Raises DataError when a wanted validation split has no whole sample."""
         self.config = config
         self.seed = seed
         self._ramp = config.ramp
-        self.manifest = files.manifest
-        self.tokenizer = files.tokenizer
-        self.token_bytes_V: NDArray[np.int64] = files.tokenizer.token_bytes()
-        self._files = files
-        self._train = self._packed("train")
+        self._sources = list(sources.values())
+        self._order = SampleOrder(list(config.corpus.shares().values()), seed)
+        self.source_names: tuple[str, ...] = tuple(sources) if len(sources) > 1 else ()
+        self.tokenizer = self._sources[0].files.tokenizer
+        self.token_bytes_V: NDArray[np.int64] = self.tokenizer.token_bytes()
+        self.manifest = self._manifest(sources)
         if config.validation_share > 0:
-            self._packed("val")
+            for source in self._sources:
+                source.held_out("val")
 
-    @property
-    def samples_per_epoch(self) -> int:
-        """How many sequences the train split gives."""
-        return self._train.n_samples
+    def _manifest(self, sources: dict[str, Source]) -> dict[str, Any]:
+        """Of one corpus its own; of several the weights and those of all, under a hash of both."""
+        manifests = {name: source.files.manifest for name, source in sources.items()}
+        if len(sources) == 1:
+            return next(iter(manifests.values()))
+        weights = self.config.corpus.shares()
+        hashes = {name: manifest["hash"] for name, manifest in manifests.items()}
+        return {"hash": hash_of({"weights": weights, "sources": hashes}), "weights": weights, "sources": manifests}
 
     def step_batch(self, k: int, rank: int = 0, world_size: int = 1) -> list[MicroBatch]:
         """This rank's micro-batches of optimiser step `k` (from 0). Raises ConfigError on a size that does not fit."""
         size = self._ramp.size(k)
         rows = self._rows_of(rank, world_size, size)
-        samples = shuffled_samples(self._ramp.before(k) + rows.start, len(rows), self.seed, self._train.n_samples)
-        return self._train.micro_batches(samples, self.micro_batch_size(world_size, size))
+        return self._training(self._ramp.before(k) + rows.start, len(rows)).cut(self.micro_batch_size(world_size, size))
+
+    def _training(self, first: int, count: int) -> MicroBatch:
+        """Training samples in a row, each from the source whose turn it is."""
+        if len(self._sources) == 1:
+            return self._sources[0].training(first, count)
+        source_B, number_B = self._order.between(first, count)
+        parts = []
+        for index in np.unique(source_B).tolist():
+            own = number_B[source_B == index]
+            parts.append(self._sources[index].training(int(own[0]), len(own)))
+        return interleave(parts, source_B)
 
     def validation_batches(
         self, limit: int | None = None, rank: int = 0, world_size: int = 1, split: Split = "val"
     ) -> Iterator[MicroBatch]:
         """This rank's micro-batches of `limit` × `batch_size` sequences of `split`, in order; None: all of it.
 
-        A limit takes sequences at even distances through the whole split, so that a short validation does not
-        judge its first few documents. Which ones depends neither on ranks nor on micro-batches. Only the last,
-        short batch of a split can give one rank fewer micro-batches than another. Raises DataError when the
-        split has no whole sample.
+        A limit takes sequences at even distances through the whole split, source after source, so that a short
+        validation does not judge its first few documents. Which ones depends neither on ranks nor on
+        micro-batches. Only the last, short batch of a split can give one rank fewer micro-batches than another.
+        Raises DataError when a source's split has no whole sample.
         """
-        packed = self._packed(split)
+        packed = [source.held_out(split) for source in self._sources]
+        ends = np.cumsum([one.n_samples for one in packed])
         rows = self._rows_of(rank, world_size, self.config.batch_size)
-        wanted = packed.n_samples if limit is None else min(packed.n_samples, limit * self.config.batch_size)
-        chosen = np.arange(wanted) * packed.n_samples // max(wanted, 1)
+        wanted = int(ends[-1]) if limit is None else min(int(ends[-1]), limit * self.config.batch_size)
+        chosen = np.arange(wanted) * int(ends[-1]) // max(wanted, 1)
         for start in range(0, wanted, self.config.batch_size):
-            batch = chosen[start : start + self.config.batch_size]
-            yield from packed.micro_batches(batch[rows.start : rows.stop], self.micro_batch_size(world_size))
+            mine = chosen[start : start + self.config.batch_size][rows.start : rows.stop]
+            source_B = np.searchsorted(ends, mine, side="right")
+            number_B = mine - (ends - [one.n_samples for one in packed])[source_B]
+            parts = [packed[index].gather(number_B[source_B == index]) for index in np.unique(source_B).tolist()]
+            if parts:
+                yield from interleave(parts, source_B).cut(self.micro_batch_size(world_size))
 
     def micro_batch_size(self, world_size: int = 1, batch_size: int | None = None) -> int:
         """Sequences a forward pass. Raises ConfigError when a step of `batch_size` cannot be cut evenly."""
@@ -171,35 +209,26 @@ class PretrainData:
         return size
 
     def trigram_bits_per_byte(self, split: Split = "val") -> float:
-        """Bits per byte of an add-one trigram byte model of the train split, on `split`; computed once."""
-        path = self._files.folder / f"trigram_{split}.json"
+        """Bits per byte of an add-one trigram byte model of the training text, on `split`; computed once.
+
+        Of a stream it counts the first shard; corpora of a mixture count whole, whatever their weights.
+        """
+        hashes = "-".join(str(source.files.manifest["hash"]) for source in self._sources)
+        path = Path(self.config.cache_dir) / "trigram" / f"{hash_of({'sources': hashes, 'split': split})}.json"
         if not path.exists():
-            bits = trigram_bits_per_byte(self._text_bytes("train"), self._text_bytes(split))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            bits = trigram_bits_per_byte(self._text("train"), self._text(split))
             with whole_file(path) as file:
                 file.write(json.dumps({"bits_per_byte": bits}))
         bits_per_byte: float = json.loads(path.read_text(encoding="utf-8"))["bits_per_byte"]
         return bits_per_byte
 
-    def _text_bytes(self, split: Split) -> bytes:
+    def _text(self, split: Split) -> Iterator[bytes]:
         """The documents of a split, as they were before encoding, end to end."""
-        return self.tokenizer.to_bytes(self._files.split(split).tokens.tolist())
+        return chain.from_iterable(source.text(split) for source in self._sources)
 
     def _rows_of(self, rank: int, world_size: int, batch_size: int) -> range:
         """Which of a step's `batch_size` sequences `rank` takes."""
         self.micro_batch_size(world_size, batch_size)
         share = batch_size // world_size
         return range(rank * share, (rank + 1) * share)
-
-    def _packed(self, split: Split) -> PackedSplit:
-        packed = PackedSplit(self._files.split(split), self.config.seq_len)
-        if packed.n_samples < 1:
-            raise DataError(
-                f"the {split} split of the corpus has {len(packed.tokens)} tokens, too few for one sequence of "
-                f"data.seq_len={self.config.seq_len} ({self._files.folder})"
-            )
-        return packed
-
-
-def _name(config: object) -> str:
-    """What a config configures: `StandardLibrary` for `StandardLibrary.Config`."""
-    return type(config).__qualname__.removesuffix(".Config")

@@ -1,10 +1,10 @@
 """A corpus from local files: plain text, jsonl or parquet; one file or a folder of them.
 
-Tables are read by the `datasets` library (which keeps a memory-mapped copy in its own cache), so they
-need not fit into memory. Left out: names on the hub; download a data set first, then give its folder.
+Tables are read by the `datasets` library (which keeps a memory-mapped copy in its own cache) and plain
+text by paragraphs or lines, so a file need not fit into memory unless it is one document. Left out: names
+on the hub (`hub`).
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,12 @@ from typing import Any, Literal
 
 from deepseek_lab.config import DataError, nearest
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document
+from deepseek_lab.data.hugging_face import datasets_library
 
 PLAIN = {".txt", ".md", ".py"}
 TABLES = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+KINDS = sorted(PLAIN | TABLES.keys())
 Unit = Literal["document", "paragraph", "line"]
-UNITS: dict[Unit, re.Pattern[str]] = {  # each cuts a text without losing a character
-    "document": re.compile(r".+", re.DOTALL),
-    "paragraph": re.compile(r".+?(?:\n\s*\n|\Z)", re.DOTALL),
-    "line": re.compile(r"[^\n]*\n|[^\n]+"),
-}
 
 
 class TextFiles(Corpus):
@@ -33,7 +30,7 @@ class TextFiles(Corpus):
         unit: Unit = "document"  # of plain text: what is held out, and ends with the end-of-text token
 
         def build(self) -> "TextFiles":
-            return TextFiles(Path(self.path), self.column, self.unit)
+            return TextFiles(Path(self.path).expanduser(), self.column, self.unit)
 
     def __init__(self, path: Path, column: str, unit: Unit) -> None:
         self.path = path
@@ -44,11 +41,14 @@ class TextFiles(Corpus):
         """The files to read, sorted; empty ones are left out. Raises DataError when there are none."""
         if not self.path.exists():
             raise DataError(f"{self.path} does not exist")
+        if self.path.is_file() and (self.path.suffix not in PLAIN | TABLES.keys() or not self.path.stat().st_size):
+            cause = f"is none of {', '.join(KINDS)}" if self.path.stat().st_size else "is empty"
+            raise DataError(f"{self.path} {cause}")
         found = [self.path] if self.path.is_file() else self.path.rglob("*")
         files = [path for path in found if path.suffix in PLAIN | TABLES.keys() and path.is_file()]
         files = sorted((path for path in files if path.stat().st_size), key=Path.as_posix)
         if not files:
-            raise DataError(f"{self.path} holds no text: no file of {', '.join(sorted(PLAIN | TABLES.keys()))}")
+            raise DataError(f"{self.path} holds no text: no file of {', '.join(KINDS)} that is not empty")
         return files
 
     def documents(self) -> Iterator[Document]:
@@ -65,10 +65,9 @@ class TextFiles(Corpus):
             yield from self._column(file)
             return
         try:
-            text = file.read_bytes().decode("utf-8")
+            yield from _units(file, self.unit)
         except UnicodeDecodeError as error:
             raise DataError(f"{file} is not UTF-8: {error}") from None
-        yield from UNITS[self.unit].findall(text)
 
     def _column(self, file: Path) -> Iterator[str]:
         """The wanted column of every row of a table."""
@@ -83,10 +82,24 @@ class TextFiles(Corpus):
                 yield text
 
 
+def _units(file: Path, unit: Unit) -> Iterator[str]:
+    """The text of a file in parts, no character lost; a paragraph ends behind its empty lines."""
+    if unit == "document":
+        yield file.read_bytes().decode("utf-8")
+        return
+    with file.open("rb") as lines:
+        part = ""
+        for line in (raw.decode("utf-8") for raw in lines):
+            if part and (unit == "line" or (line.strip() and not part.rpartition("\n")[0].rpartition("\n")[2].strip())):
+                yield part
+                part = ""
+            part += line
+        yield part
+
+
 def _table(file: Path) -> Any:
     """A jsonl or parquet file as a memory-mapped table. Raises DataError."""
-    import datasets  # takes a second to import: not for those who read plain text
-
+    datasets = datasets_library()
     try:
         return datasets.load_dataset(TABLES[file.suffix], data_files=str(file), split="train")
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:

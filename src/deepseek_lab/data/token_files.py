@@ -4,12 +4,14 @@ A folder holds, for each split, `<split>.tokens` (ids in a row, uint16 where the
 document followed by the end-of-text token) and `<split>.offsets.npy` (where each document starts, and the
 end), with `tokenizer.json` and `manifest.json`. The manifest is what a run records of its data, and the
 sizes in it tell a damaged folder. Reading is by memory map: nothing is loaded, and processes share it.
+Making them holds a few documents at a time, so a corpus may be larger than memory.
 """
 
 import io
 import json
 import platform
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -18,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepseek_lab.config import DataError
-from deepseek_lab.data.corpus import SPLITS, Corpus, Split
-from deepseek_lab.data.encoding import encode_all
+from deepseek_lab.data.corpus import SPLITS, Document, Split
+from deepseek_lab.data.document_encoder import DocumentEncoder, EncodedDocument
 from deepseek_lab.data.progress import corpus_progress
 from deepseek_lab.data.whole_folder import whole_folder
-from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
+from deepseek_lab.text.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
@@ -52,30 +54,34 @@ class TokenSplit:
     offsets: NDArray[np.int64]
 
 
+def save_offsets(path: Path, offsets: "array[int] | NDArray[np.int64]") -> None:
+    """Writes where documents start, in a way that knows why the disk refuses (numpy's own does not)."""
+    content = io.BytesIO()
+    np.save(content, np.asarray(offsets, dtype=np.int64))
+    path.write_bytes(content.getbuffer())
+
+
 class _SplitWriter:
     """Appends encoded documents to the files of one split."""
 
-    def __init__(self, folder: Path, split: Split, tokenizer: Tokenizer) -> None:
+    def __init__(self, folder: Path, split: Split, vocab_size: int) -> None:
         self._offsets_path = folder / offsets_file(split)
         self._file: BinaryIO = (folder / tokens_file(split)).open("wb")
-        self._dtype = token_dtype(tokenizer.vocab_size)
-        self._eos_id = tokenizer.eos_id
-        self._offsets = [0]
+        self._dtype = token_dtype(vocab_size)
+        self._offsets = array("q", [0])
         self._bytes = 0
 
-    def add(self, ids: list[int], n_bytes: int) -> None:
-        """Writes one document and its end-of-text token."""
+    def add(self, document: EncodedDocument) -> None:
+        """Writes one document."""
         # Not tofile: on a full disk numpy's own writing raises an OSError without errno or reason.
-        self._file.write(np.array([*ids, self._eos_id], dtype=self._dtype).tobytes())
-        self._offsets.append(self._offsets[-1] + len(ids) + 1)
-        self._bytes += n_bytes
+        self._file.write(document.ids.astype(self._dtype).tobytes())
+        self._offsets.append(self._offsets[-1] + len(document.ids))
+        self._bytes += document.n_bytes
 
     def finish(self) -> dict[str, int]:
         """Writes the offsets and says what the split holds."""
         self.close()
-        content = io.BytesIO()
-        np.save(content, np.array(self._offsets, dtype=np.int64))
-        self._offsets_path.write_bytes(content.getbuffer())
+        save_offsets(self._offsets_path, self._offsets)
         return {"files": len(self._offsets) - 1, "bytes": self._bytes, "tokens": self._offsets[-1]}
 
     def close(self) -> None:
@@ -96,24 +102,21 @@ class TokenFiles:
     def make(
         cls,
         folder: Path,
-        corpus: Corpus,
-        split_of: Callable[[str], Split],
-        tokenizer_config: TokenizerConfig,
-        n_workers: int,
+        documents: Callable[[], Iterable[tuple[Document, Split]]],
+        encoder: DocumentEncoder,
         description: dict[str, Any],
     ) -> Self:
-        """Trains the tokenizer on the train split, encodes every document, opens the result.
+        """Encodes every document (they are read twice, the first time to be counted) and opens the result.
 
         `description` goes into the manifest. Raises OSError when the disk refuses, leaving nothing behind.
         """
         with whole_folder(folder) as partial:
-            train_texts = (d.text for d in corpus.documents() if split_of(d.name) == "train")
-            tokenizer = tokenizer_config.build(train_texts)
-            tokenizer.save(partial / TOKENIZER)
-            splits = _encode(partial, corpus, split_of, tokenizer, n_workers)
+            encoder.tokenizer.save(partial / TOKENIZER)
+            splits = _encode(partial, documents, encoder)
+            vocabulary = {"hash": encoder.tokenizer.fingerprint(), "vocab_size": encoder.tokenizer.vocab_size}
             manifest = description | {
                 "python": platform.python_version(),
-                "tokenizer": {"hash": tokenizer.fingerprint(), "vocab_size": tokenizer.vocab_size},
+                "tokenizer": vocabulary,
                 "splits": splits,
                 "file_sizes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
             }
@@ -122,25 +125,29 @@ class TokenFiles:
 
     def split(self, split: Split) -> TokenSplit:
         """The memory-mapped tokens and offsets of one split."""
-        path = self.folder / tokens_file(split)
-        dtype = token_dtype(self.tokenizer.vocab_size)
-        # asarray: a plain view of the map, whose own class makes small gathers slow. No map of 0 bytes exists.
-        tokens = np.asarray(np.memmap(path, dtype, "r")) if path.stat().st_size else np.empty(0, dtype)
-        return TokenSplit(tokens, np.load(self.folder / offsets_file(split)))
+        vocab_size = self.tokenizer.vocab_size
+        return open_split(self.folder / tokens_file(split), self.folder / offsets_file(split), vocab_size)
+
+
+def open_split(tokens_path: Path, offsets_path: Path, vocab_size: int) -> TokenSplit:
+    """Two files as a memory-mapped split."""
+    dtype = token_dtype(vocab_size)
+    # asarray: a plain view of the map, whose own class makes small gathers slow. No map of 0 bytes exists.
+    tokens = np.asarray(np.memmap(tokens_path, dtype, "r")) if tokens_path.stat().st_size else np.empty(0, dtype)
+    return TokenSplit(tokens, np.load(offsets_path))
 
 
 def _encode(
-    folder: Path, corpus: Corpus, split_of: Callable[[str], Split], tokenizer: Tokenizer, n_workers: int
+    folder: Path, documents: Callable[[], Iterable[tuple[Document, Split]]], encoder: DocumentEncoder
 ) -> dict[str, dict[str, int]]:
     """Writes the files of every split; returns their counts."""
-    writers = {split: _SplitWriter(folder, split, tokenizer) for split in SPLITS}
+    writers = {split: _SplitWriter(folder, split, encoder.tokenizer.vocab_size) for split in SPLITS}
     try:
-        sizes = [(d.name, len(d.text.encode())) for d in corpus.documents()]
-        encoded = encode_all(tokenizer, (d.text for d in corpus.documents()), n_workers)
-        with corpus_progress("encoding the corpus", sum(size for _, size in sizes)) as advance:
-            for (name, size), ids in zip(sizes, encoded, strict=True):
-                writers[split_of(name)].add(ids, size)
-                advance(size)
+        total = sum(len(document.text.encode()) for document, _ in documents())
+        with corpus_progress("encoding the corpus", total) as advance:
+            for encoded in encoder.encode(documents()):
+                writers[encoded.split].add(encoded)
+                advance(encoded.n_bytes)
         return {split: writer.finish() for split, writer in writers.items()}
     finally:
         for writer in writers.values():

@@ -5,6 +5,8 @@ Chen & Goodman 1999 §2.1). In bits per byte it compares with any network, whate
 Left out: back-off and interpolation, which would be a better model and a less plain one.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,23 +19,27 @@ def _trigrams(text: bytes) -> NDArray[np.int32]:
     return (byte[:-2] << 16) | (byte[1:-1] << 8) | byte[2:]
 
 
-def _counts(text: bytes) -> NDArray[np.int64]:
+def _counts(texts: Iterable[bytes]) -> NDArray[np.int64]:
     """(256, 256, 256) how often each three bytes follow each other; in chunks, to bound the memory."""
     counts = np.zeros(1 << 24, dtype=np.int64)
-    for start in range(0, max(len(text) - 2, 0), CHUNK):
-        counts += np.bincount(_trigrams(text[start : start + CHUNK + 2]), minlength=1 << 24)
+    for text in texts:
+        for start in range(0, max(len(text) - 2, 0), CHUNK):
+            counts += np.bincount(_trigrams(text[start : start + CHUNK + 2]), minlength=1 << 24)
     return counts
 
 
-def trigram_bits_per_byte(train_bytes: bytes, held_out_bytes: bytes) -> float:
-    """Mean -log2 P of the held-out bytes from the third on, under counts of the training bytes.
+def trigram_bits_per_byte(train_texts: Iterable[bytes], held_out_texts: Iterable[bytes]) -> float:
+    """Mean -log2 P of the bytes of each held-out text from the third on, under counts of the training texts.
 
-    Raises ValueError when fewer than three bytes are held out.
+    Raises ValueError when no held-out text has three bytes.
     """
-    if len(held_out_bytes) < 3:
-        raise ValueError(f"a trigram needs three held-out bytes, not {len(held_out_bytes)}")
-    counts = _counts(train_bytes)
-    seen = _trigrams(held_out_bytes)
+    counts = _counts(train_texts)
     pair_counts = counts.reshape(-1, 256).sum(axis=1)
-    bits = np.log2(pair_counts[seen >> 8] + 256.0) - np.log2(counts[seen] + 1.0)
-    return float(bits.mean())
+    total, n_bytes = 0.0, 0
+    for text in held_out_texts:
+        seen = _trigrams(text) if len(text) >= 3 else np.empty(0, dtype=np.int32)
+        total += float((np.log2(pair_counts[seen >> 8] + 256.0) - np.log2(counts[seen] + 1.0)).sum())
+        n_bytes += len(seen)
+    if not n_bytes:
+        raise ValueError("a trigram needs three held-out bytes in a row")
+    return total / n_bytes

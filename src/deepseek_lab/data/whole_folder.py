@@ -4,6 +4,7 @@ Files are written into a hidden sibling, brought to the disk, and the sibling is
 the writing (a full disk, Ctrl-C) removes what was written; kill -9 leaves only the hidden sibling.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -47,6 +48,15 @@ def whole_file(target: Path) -> Iterator[IO[str]]:
             to_disk(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Inside is one process of this machine; others wait. The system lets go of the lock of a killed one."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

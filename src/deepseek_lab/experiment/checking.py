@@ -25,6 +25,7 @@ def check(cfg: DictConfig) -> None:
     _check_devices(configs)
     _check_processes(configs)
     _check_batch(configs)
+    configs.data.check_with(configs.tokenizer)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
     if cfg.resume:

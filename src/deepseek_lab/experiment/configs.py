@@ -175,17 +175,23 @@ def _leaf(cfg: DictConfig, name: str) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ConfigError):
-            raise _named_as_typed(cfg, name, cause) from None
+            raise _named_as_typed(cfg, _path_of(error, name), cause) from None
         raise ConfigError(f"cannot be built: {str(cause or error).splitlines()[0]}", name) from None
 
 
-def _named_as_typed(cfg: DictConfig, name: str, error: ConfigError) -> ConfigError:
+def _path_of(error: InstantiationException, name: str) -> str:
+    """The node that was refused, which may lie inside the leaf: Hydra says it in the last line of its error."""
+    _, found, path = str(error).rpartition("full_key: ")
+    return path.strip() if found else name
+
+
+def _named_as_typed(cfg: DictConfig, path: str, error: ConfigError) -> ConfigError:
     """`ffn.n_activated_experts` becomes `model.n_activated_experts` where the leaf took it from there."""
-    raw = OmegaConf.to_container(cfg[name], resolve=False)
+    raw = OmegaConf.to_container(OmegaConf.select(cfg, path), resolve=False)
     value = raw.get(error.field) if isinstance(raw, dict) else None
     if isinstance(value, str) and value.startswith("${model.") and value.endswith("}"):
         return ConfigError(error.problem, value[2:-1])
-    return error.at(name)
+    return error.at(path)
 
 
 def _check_attention(cfg: DictConfig, model: Transformer.Config) -> None:

@@ -47,7 +47,8 @@ def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> d
         )
     limit = configs.trainer.validation_batches if cfg.batches is None else cfg.batches
     batches = data.validation_batches(limit, split="val" if cfg.split == "validation" else "test")
-    return held_out(run.model(device), batches, torch.as_tensor(data.token_bytes_V), configs.data.isolate_documents)
+    bytes_V = torch.as_tensor(data.token_bytes_V)
+    return held_out(run.model(device), batches, bytes_V, configs.data.isolate_documents, data.source_names)
 
 
 def _needle_test(cfg: DictConfig) -> NeedleTest:

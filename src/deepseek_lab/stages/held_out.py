@@ -1,13 +1,14 @@
 """Loss on held-out text, exact over batches and ranks: sums first, one division last.
 
-MTP modules are judged by how often they draft what the main model would choose. Left out: any randomness,
-routing statistics (a validation must not move a router's bias), and the losses of the MTP modules.
+MTP modules are judged by how often they draft what the main model would choose. Of a mixture each corpus has
+its bits per byte apart: a mean over code and prose hides which of them a change has helped. Left out: any
+randomness, routing statistics (a validation must not move a router's bias), and the losses of the MTP modules.
 
-Shapes: B sequences, T positions, N = B·T, D width, V vocabulary.
+Shapes: B sequences, T positions, N = B·T, D width, V vocabulary, S corpora of a mixture (0 when there is one).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +25,12 @@ from deepseek_lab.stages.batches import StepBatch
 
 
 @torch.no_grad()
-def held_out_sums(model: Transformer, micro: Any, token_bytes_V: Tensor, isolate_documents: bool) -> Tensor:
-    """fp64 sums over one micro-batch: nats, targets, UTF-8 bytes; for each MTP depth, drafts agreed and drafts."""
+def held_out_sums(
+    model: Transformer, micro: Any, token_bytes_V: Tensor, isolate_documents: bool, n_sources: int = 0
+) -> Tensor:
+    """fp64 sums over one micro-batch: nats, targets, UTF-8 bytes; for each MTP depth, drafts agreed and drafts;
+    for each of `n_sources` corpora nats, then for each bytes.
+    """
     targets_BT, valid_BT = next_token_targets(micro.tokens_BT1, micro.document_BT1, isolate_documents)
     document_BT = micro.document_BT1[:, :-1] if isolate_documents else None
     output = model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=len(model.mtp) > 0)
@@ -34,7 +39,14 @@ def held_out_sums(model: Transformer, micro: Any, token_bytes_V: Tensor, isolate
     _, nll_N = chunked_cross_entropy(hidden_ND, model.head_weight_VD, targets_N, valid_N.float())
     bytes_N = token_bytes_V[targets_N] * valid_N
     losses = torch.stack([nll_N.double().sum(), valid_N.sum().double(), bytes_N.sum().double()])
-    return torch.cat([losses, *_draft_sums(output, micro)])
+    own = [_by_source(values_N, micro.source_B, n_sources) for values_N in (nll_N, bytes_N)] if n_sources else []
+    return torch.cat([losses, *_draft_sums(output, micro), *own])
+
+
+def _by_source(values_N: Tensor, source_B: Tensor, n_sources: int) -> Tensor:
+    """(S,) the sum over the sequences of each corpus."""
+    sums_B = values_N.double().view(len(source_B), -1).sum(1)
+    return sums_B.new_zeros(n_sources).index_add_(0, source_B, sums_B)
 
 
 def _draft_sums(output: ModelOutput, micro: Any) -> list[Tensor]:
@@ -49,34 +61,45 @@ def _draft_sums(output: ModelOutput, micro: Any) -> list[Tensor]:
     return [draft_agreement(choices[0], *draft) for draft in zip(choices[1:], valid, strict=True)]
 
 
-def held_out_metrics(sums: Tensor) -> dict[str, float]:
-    """`held_out_sums`, added up, as val/* (nats per token, perplexity, bits per byte) and mtp/acceptance_*."""
-    nats, targets, n_bytes, *drafts = sums.tolist()
+def held_out_metrics(sums: Tensor, source_names: Sequence[str] = ()) -> dict[str, float]:
+    """`held_out_sums`, added up, as val/* (nats per token, perplexity, bits per byte) and mtp/acceptance_*.
+
+    A corpus of which nothing was validated has no bits per byte.
+    """
+    all_of_it, own = sums.tensor_split([len(sums) - 2 * len(source_names)])
+    nats, targets, n_bytes, *drafts = all_of_it.tolist()
     loss = nats / max(targets, 1)
+    each = zip(source_names, *own.view(2, -1).tolist(), strict=True)
     accepted = zip(drafts[::2], drafts[1::2], strict=True)
     return {
         "val/loss": loss,
         "val/perplexity": math.exp(min(loss, 700.0)),
         "val/bits_per_byte": nats / math.log(2) / max(n_bytes, 1),
+        **{f"val/{name}/bits_per_byte": nats / math.log(2) / size for name, nats, size in each if size},
         **{f"mtp/acceptance_{k}": agreed / max(count, 1) for k, (agreed, count) in enumerate(accepted, start=1)},
     }
 
 
-def _no_sums(model: Transformer) -> Tensor:
+def _no_sums(model: Transformer, n_sources: int) -> Tensor:
     """Zeros to add `held_out_sums` to."""
-    return torch.zeros(3 + 2 * len(model.mtp), dtype=torch.float64, device=model.head_weight_VD.device)
+    n_sums = 3 + 2 * len(model.mtp) + 2 * n_sources
+    return torch.zeros(n_sums, dtype=torch.float64, device=model.head_weight_VD.device)
 
 
 def evaluate(
-    model: Transformer, batches: Iterable[Any], token_bytes_V: Any, isolate_documents: bool = False
+    model: Transformer,
+    batches: Iterable[Any],
+    token_bytes_V: Any,
+    isolate_documents: bool = False,
+    source_names: Sequence[str] = (),
 ) -> dict[str, float]:
     """The same numbers for a model outside of training; batches go to the model's device."""
     device = next(model.parameters()).device
     bytes_V = torch.as_tensor(token_bytes_V).to(device)
-    sums = _no_sums(model)
+    sums = _no_sums(model, len(source_names))
     for micro in batches:
-        sums += held_out_sums(model, micro.to(device), bytes_V, isolate_documents)
-    return held_out_metrics(sums)
+        sums += held_out_sums(model, micro.to(device), bytes_V, isolate_documents, len(source_names))
+    return held_out_metrics(sums, source_names)
 
 
 class HeldOutLoss(Stage):
@@ -86,21 +109,25 @@ class HeldOutLoss(Stage):
     token_bytes_V: Tensor
 
     def __init__(self, model: Transformer, data: Any, isolate_documents: bool = False, **loop: Any) -> None:
-        """`data.token_bytes_V`: the UTF-8 bytes each token stands for. `loop`: what `Stage` takes."""
+        """`data.token_bytes_V`: the UTF-8 bytes each token stands for. `loop`: what `Stage` takes.
+
+        `data.source_names`, where there is one: the corpora of a mixture.
+        """
         super().__init__(model, data, **loop)
+        self.source_names: Sequence[str] = getattr(data, "source_names", ())
         self.isolate_documents = isolate_documents
         self.register_buffer("token_bytes_V", torch.as_tensor(data.token_bytes_V).long(), persistent=False)
 
     def on_validation_epoch_start(self) -> None:
         """Sums start at zero."""
-        self._held_out = _no_sums(self.model)
+        self._held_out = _no_sums(self.model, len(self.source_names))
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Adds one held-out micro-batch."""
         for micro in batch.micro_batches:
-            sums = held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents)
+            sums = held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents, len(self.source_names))
             self._held_out += sums * batch.counted
 
     def on_validation_epoch_end(self) -> None:
         """One division over all batches and ranks."""
-        self.record(held_out_metrics(self.over_ranks(self._held_out)))
+        self.record(held_out_metrics(self.over_ranks(self._held_out), self.source_names))

@@ -24,6 +24,11 @@ class SavedTokenizer(Tokenizer):
             """Raises DataError when there is no such file or it is no tokenizer."""
             return self.build().vocab_size
 
+        @property
+        def joins_line_breaks(self) -> bool:
+            """Perhaps: a look at its tokens will tell."""
+            return True
+
         def build(self, train_documents: Iterable[str] = ()) -> "SavedTokenizer":
             """The tokenizer as it was saved; no text is read. Raises DataError."""
             if not Path(self.path).is_file():

@@ -2,8 +2,9 @@
 
 Both split text into bytes first (GPT-2's byte alphabet), so every text has an encoding and decodes to
 itself, and the bytes a token stands for can be counted: loss in bits per byte compares runs of different
-vocabularies. Byte-pair encoding: Sennrich et al. 2016, algorithm 1, as DeepSeek-V3 §4.1 uses it. Its
-pre-tokenizer is GPT-2's: on Python code it trains twice as fast as DeepSeek's and leaves no more tokens.
+vocabularies. Byte-pair encoding: Sennrich et al. 2016, algorithm 1, as DeepSeek-V3 §4.1 uses it. What may be
+merged is cut first, as GPT-2 does (on Python code it trains twice as fast and leaves no more tokens) or as
+DeepSeek-V3 does: up to three digits, Chinese and Japanese apart, punctuation together with line breaks.
 
 Special tokens carry DeepSeek's names. All that later training needs (chat, fill-in-the-middle, thinking)
 are reserved from the start, so that a pretrained network can be finetuned without a new vocabulary.
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import tokenizers
@@ -28,15 +29,16 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 
 END_OF_TEXT = "<｜end▁of▁sentence｜>"
+FIM_HOLE, FIM_BEGIN, FIM_END = "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>"
 SPECIAL_TOKENS = (
     "<｜begin▁of▁sentence｜>",
     END_OF_TEXT,
     "<｜▁pad▁｜>",
     "<｜User｜>",
     "<｜Assistant｜>",
-    "<｜fim▁hole｜>",
-    "<｜fim▁begin｜>",
-    "<｜fim▁end｜>",
+    FIM_HOLE,
+    FIM_BEGIN,
+    FIM_END,
     "<think>",
     "</think>",
 )
@@ -53,10 +55,21 @@ def byte_alphabet() -> list[str]:
 class TokenizerConfig(CheckedConfig, ABC):
     """What the data needs to know of a tokenizer's Config."""
 
+    learns: ClassVar[bool] = False
+    """Whether the tokenizer depends on the text it is built from."""
+
     @property
     @abstractmethod
     def largest_vocabulary(self) -> int:
         """An upper bound on the built tokenizer's `vocab_size`, known before any text is read."""
+
+    @property
+    def joins_line_breaks(self) -> bool:
+        """Whether there may be tokens of punctuation and line breaks."""
+        return False
+
+    def require_installed(self) -> None:
+        """Raises ConfigError, naming what to install, when a package that holds the tokenizer is missing."""
 
     @abstractmethod
     def build(self, train_documents: Iterable[str]) -> "Tokenizer":
@@ -113,9 +126,14 @@ class Tokenizer:
         """A hash of everything that decides how text is encoded."""
         return hashlib.sha256(self._inner.to_str().encode()).hexdigest()[:16]
 
+    def to_json(self) -> str:
+        """What `save` writes."""
+        text: str = self._inner.to_str(pretty=True)
+        return text
+
     def save(self, path: str | Path) -> None:
         """Writes one json file."""
-        Path(path).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+        Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -127,10 +145,27 @@ class Tokenizer:
             raise DataError(f"{path} is not a saved tokenizer: {error}") from None
 
 
-def _over_bytes(model: Any, *, by_words: bool) -> "tokenizers.Tokenizer":
-    """A `tokenizers` pipeline that applies `model` to the bytes of words, or to those of the whole text."""
+PreTokenizer = Literal["gpt2", "deepseek_v3"]
+_V3_PATTERNS = (  # in turn: each cuts what the ones before left whole
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+
+
+def _words(kind: PreTokenizer) -> Any:
+    """What cuts a text into the pieces that are merged apart, and those into bytes."""
+    if kind == "gpt2":
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in _V3_PATTERNS]
+    return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _over_bytes(model: Any, pre_tokenizer: Any) -> "tokenizers.Tokenizer":
+    """A `tokenizers` pipeline that applies `model` to the bytes of what `pre_tokenizer` gives."""
     inner = tokenizers.Tokenizer(model)
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=by_words)
+    inner.pre_tokenizer = pre_tokenizer
     inner.decoder = decoders.ByteLevel()
     return inner
 
@@ -144,6 +179,8 @@ class BytePairEncoding(Tokenizer):
     @dataclass(frozen=True, kw_only=True)
     class Config(TokenizerConfig):
         vocab_size: int
+        pre_tokenizer: PreTokenizer = "gpt2"
+        learns: ClassVar[bool] = True
 
         def check(self) -> None:
             if self.vocab_size < SMALLEST_VOCABULARY:
@@ -157,8 +194,12 @@ class BytePairEncoding(Tokenizer):
         def largest_vocabulary(self) -> int:
             return self.vocab_size
 
+        @property
+        def joins_line_breaks(self) -> bool:
+            return self.pre_tokenizer == "deepseek_v3"
+
         def build(self, train_documents: Iterable[str]) -> "BytePairEncoding":
-            inner = _over_bytes(models.BPE(), by_words=True)
+            inner = _over_bytes(models.BPE(), _words(self.pre_tokenizer))
             trainer = trainers.BpeTrainer(
                 vocab_size=self.vocab_size,
                 special_tokens=list(SPECIAL_TOKENS),
@@ -180,6 +221,7 @@ class Bytes(Tokenizer):
 
         def build(self, train_documents: Iterable[str] = ()) -> "Bytes":
             vocabulary = {character: byte for byte, character in enumerate(byte_alphabet())}
-            inner = _over_bytes(models.BPE(vocab=vocabulary, merges=[]), by_words=False)
+            whole_text = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            inner = _over_bytes(models.BPE(vocab=vocabulary, merges=[]), whole_text)
             inner.add_special_tokens(list(SPECIAL_TOKENS))
             return Bytes(inner)
