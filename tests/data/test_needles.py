@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def facts(text):
-    return [line for line in text.splitlines() if line.startswith("# paint ")]
+    return [line for line in text.splitlines() if line.startswith("#")]
 
 
 def test_documents_are_a_function_of_seed_and_number(folder):
@@ -50,11 +50,19 @@ def test_no_held_out_file_is_filler(folder):
 
 
 def test_lengths_are_spread_up_to_the_longest(folder):
-    corpus = Needles.Config(folder=folder, n_documents=300, longest_bytes=1600, repeats=1).build()
+    corpus = Needles.Config(folder=folder, n_documents=300, longest_bytes=1600, repeats=1, bare_share=0.0)
+    corpus = corpus.build()
     sizes = sorted(sum(len(line) + 1 for line in d.text.splitlines() if "#" not in line) for d in corpus.documents())
     assert sizes[-1] <= 1600
     assert sizes[30] < 150
     assert sizes[-30] > 1100
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_documents_holds_facts_alone(folder, share):
+    corpus = Needles.Config(folder=folder, n_documents=200, bare_share=share).build()
+    bare = [all(line.startswith("#") for line in d.text.splitlines()) for d in corpus.documents()]
+    assert sum(bare) / 200 == pytest.approx(share, abs=0.1)
 
 
 @pytest.mark.parametrize("field", ["n_documents", "longest_bytes", "repeats"])
