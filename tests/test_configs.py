@@ -15,7 +15,7 @@ from deepseek_lab.config import CheckedConfig
 CONF = PROJECT_ROOT / "conf"
 ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
-SHARED = {"model/base", "data/base"}
+SHARED = {"model/base", "model/published", "data/base"}
 """Files that others build on and that are no choice themselves."""
 
 

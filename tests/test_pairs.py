@@ -11,6 +11,7 @@ from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 
+SHARED = {("model", "base"), ("model", "published")}
 GROUPS = ("experiment", "model", "attention", "ffn", "mtp")
 
 
@@ -22,7 +23,7 @@ def composer():
 
 
 def options(composer, group):
-    return [name for name in composer.options(group) if (group, name) != ("model", "base")]
+    return [name for name in composer.options(group) if (group, name) not in SHARED]
 
 
 def refusals(composer, settings):
