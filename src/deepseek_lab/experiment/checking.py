@@ -21,9 +21,14 @@ from deepseek_lab.model.ffn.moe import MixtureOfExperts
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError, with the path of the key, for a config that cannot run."""
     configs = read_configs(cfg)
-    _check_sizes(configs)
+    check_parts(configs)
     _check_devices(configs)
     _check_processes(configs)
+
+
+def check_parts(configs: ExperimentConfigs) -> None:
+    """Raises ConfigError for parts that fit together on no machine; what this machine has plays no role."""
+    _check_sizes(configs)
     _check_batch(configs)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
