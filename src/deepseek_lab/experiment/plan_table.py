@@ -87,6 +87,10 @@ def sheet_lines(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
+def _span(hours: float) -> str:
+    return f"{hours / 24:,.0f} days" if hours > 48 else duration(hours * 3600)
+
+
 def _room(plan: Plan) -> str:
     if plan.fits is None:
         return ""
@@ -99,7 +103,7 @@ def _time(plan: Plan) -> str:
     if plan.hours is None or plan.device_hours is None:
         return "unknown: no peak FLOP/s for this hardware; choose one, as in hardware=h100"
     several = f" ({plan.device_hours:,.0f} device hours)" if plan.machine.devices > 1 or plan.hours > 48 else ""
-    return f"{duration(plan.hours * 3600)}{several}, {assumptions([plan])}"
+    return f"{_span(plan.hours)}{several}, {assumptions([plan])}"
 
 
 def assumptions(plans: Sequence[Plan]) -> str:
@@ -134,6 +138,6 @@ def _cells(plan: Plan) -> tuple[str, ...]:
         size(plan.kv_cache_bytes_per_token),
         size(plan.memory.peak) + (" !" if plan.fits is False else ""),
         quantity(plan.tokens),
-        NOTHING if plan.hours is None else duration(plan.hours * 3600),
+        NOTHING if plan.hours is None else _span(plan.hours),
         NOTHING if plan.cost is None else f"${plan.cost:,.0f}",
     )

@@ -110,10 +110,13 @@ class FusedKernels(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (F.scaled_dot_product_attention, blocked_causal_attention):
-            return _Attention.apply(*map(_as_autocast, args[:3]), kwargs.get("attn_mask"))  # type: ignore[no-untyped-call]
+            keeps_sums = self.on_accelerator or func is F.scaled_dot_product_attention
+            return _Attention.apply(  # type: ignore[no-untyped-call]
+                *map(_as_autocast, args[:3]), kwargs.get("attn_mask"), keeps_sums
+            )
         if func is F.rms_norm:
             return _Norm.apply(args[0], kwargs["weight"])  # type: ignore[no-untyped-call]
-        if func is F.grouped_mm:
+        if func in (F.grouped_mm, torch._grouped_mm):
             return _GroupedProduct.apply(args[0], args[1], kwargs["offs"])  # type: ignore[no-untyped-call]
         if func is rotation_table:
             _, rope_dim, positions_BT = args
@@ -130,11 +133,15 @@ def _as_autocast(tensor: Tensor) -> Tensor:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q_BHTK: Tensor, k_BGSK: Tensor, v_BGSV: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, q_BHTK: Tensor, k_BGSK: Tensor, v_BGSV: Tensor, mask_BTS: Tensor | None, keeps_sums: bool
+    ) -> Tensor:
         batch, heads, time, _ = q_BHTK.shape
         out_BHTV = q_BHTK.new_empty(batch, time, heads, v_BGSV.shape[-1]).transpose(1, 2)
-        log_sum_BHT = q_BHTK.new_empty(batch, heads, time, dtype=torch.float32)
-        ctx.save_for_backward(q_BHTK, k_BGSK, v_BGSV, out_BHTV, log_sum_BHT, *([] if mask is None else [mask]))
+        log_sum_BHT = q_BHTK.new_empty(batch, heads, time, dtype=torch.float32) if keeps_sums else None
+        # Torch makes an additive mask of a boolean one, anew in every layer.
+        added_BTS = None if mask_BTS is None else q_BHTK.new_empty(mask_BTS.shape)
+        ctx.save_for_backward(q_BHTK, k_BGSK, v_BGSV, out_BHTV, added_BTS, log_sum_BHT)
         return out_BHTV
 
 
