@@ -63,7 +63,7 @@ def test_every_layer_keeps_a_mask_of_its_own():
 
 
 def test_autocast_keeps_copies_of_the_weights_it_multiplies():
-    """Half the bytes of every matrix in a product but the router's, which stays in fp32; vectors and embedding have none."""
+    """Half the bytes of every matrix in a product but the router's, which stays in fp32."""
     narrow = dataclasses.replace(BATCH, precision="bf16")
     variant = config("gqa", mixture(router="softmax", norm_topk_prob=False))
     kept = planned(variant, narrow, NO_BALANCE)
@@ -80,7 +80,9 @@ def test_autocast_keeps_copies_of_the_weights_it_multiplies():
 def test_an_accelerator_needs_no_padded_values():
     """On a CPU the values of MLA are padded to the width of its keys."""
     on_gpu = dataclasses.replace(BATCH, device_type="cuda")
-    assert planned(config("mla"), on_gpu, NO_BALANCE).activations < planned(config("mla"), BATCH, NO_BALANCE).activations
+    assert (
+        planned(config("mla"), on_gpu, NO_BALANCE).activations < planned(config("mla"), BATCH, NO_BALANCE).activations
+    )
 
 
 def test_planning_leaves_nothing_behind_that_a_real_forward_would_meet():

@@ -7,7 +7,7 @@ that cannot run on any machine is a row with its reason; whether this one has th
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -105,7 +105,7 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sizes(
     model: Transformer.Config, precision: Recipe, balance: Balance, batch: MicroBatch, shards: int
 ) -> tuple[Counts, Memory]:

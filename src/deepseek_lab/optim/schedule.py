@@ -91,7 +91,7 @@ class WarmupStableDecay:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """stable_until: fraction of the run where the decay begins. final_fraction: the last step's share of the peak."""
+        """stable_until: fraction of the run where the decay begins. final_fraction: what the last step keeps."""
 
         warmup_steps: int
         stable_until: float

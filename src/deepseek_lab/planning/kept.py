@@ -13,7 +13,7 @@ Shapes: B batch, T time, S keys, H query heads, G key-value heads, K query/key w
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -70,19 +70,17 @@ def kept_for_backward(forward: Callable[[], Any], parameters: Iterable[Tensor]) 
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
-@dataclass
 class _Ledger(TorchDispatchMode):
     """Notes every storage that is saved, and which of them are copies of weights."""
 
-    weights: set[int]
-    saved: dict[int, Any] = field(default_factory=dict)
-    copies: dict[int, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__init__()
+    def __init__(self, weights: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.weights = weights
+        self.saved: dict[int, Any] = {}
+        self.copies: dict[int, Any] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
