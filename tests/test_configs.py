@@ -1,6 +1,7 @@
 """Every YAML under conf/ is composed, resolved and made into its Config; a new file is found by itself."""
 
 from dataclasses import fields
+from functools import cache
 
 import pytest
 import yaml
@@ -30,6 +31,7 @@ def composed(root, *overrides):
         return task_config(composer.compose([*overrides, "hydra.mode=RUN"]))
 
 
+@cache
 def groups_of(root):
     """The choice groups of one script."""
     with Composer(CONF, root) as composer:

@@ -47,7 +47,10 @@ def render(rows: Sequence[Row]) -> RenderableType:
     refused = [Text(f"{row.name}: refused: {row.refused}", style="red") for row in rows if not row.plan]
     parts: list[RenderableType] = []
     if planned:
-        parts = [_table(planned), Text(assumptions([plan for _, plan in planned]))]
+        plans = [plan for _, plan in planned]
+        parts = [_table(planned), Text(assumptions(plans))]
+        if any(plan.fits is False for plan in plans):
+            parts.append(Text("! is more than a device holds"))
     return Group(*parts, *refused)
 
 
@@ -109,7 +112,7 @@ def _time(plan: Plan) -> str:
 def assumptions(plans: Sequence[Plan]) -> str:
     """What the times of some plans rest on."""
     known = {
-        f"{machine.mfu:.3g} of the {machine.peak_flops / 1e12:,.3g} TFLOP/s of {machine.devices} × {machine.hardware}"
+        f"{100 * machine.mfu:.3g}% of the {machine.peak_flops / 1e12:,.3g} TFLOP/s of {machine.devices} × {machine.hardware}"
         for machine in (plan.machine for plan in plans)
         if machine.peak_flops
     }
@@ -121,13 +124,22 @@ _HEADS = ("parameters", "active", "FLOPs a token", "cache a token", "memory a de
 
 def _table(planned: Sequence[tuple[str, Plan]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    table.add_column("job", overflow="fold", min_width=16)
+    axis, labels = _labels([name for name, _ in planned])
+    table.add_column(Text(axis), overflow="fold", min_width=16)
     priced = any(plan.cost is not None for _, plan in planned)
     for head in _HEADS if priced else _HEADS[:-1]:
         table.add_column(Text(head.replace(" ", "\n", 1)), justify="right", no_wrap=True)
-    for name, plan in planned:
-        table.add_row(Text(name), *map(Text, _cells(plan) if priced else _cells(plan)[:-1]))
+    for label, (_, plan) in zip(labels, planned, strict=True):
+        table.add_row(Text(label), *map(Text, _cells(plan) if priced else _cells(plan)[:-1]))
     return table
+
+
+def _labels(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The head and the cells of the first column: values alone where the jobs differ in one key."""
+    keys = {name.partition("=")[0] for name in names}
+    if len(keys) == 1 and all(name.count("=") == 1 for name in names):
+        return keys.pop(), [name.partition("=")[2] for name in names]
+    return "job", list(names)
 
 
 def _cells(plan: Plan) -> tuple[str, ...]:
