@@ -114,7 +114,7 @@ def test_table_9_of_v2(composer):
 )
 def test_a_recipe_reads_its_tokens(composer, experiment, tokens):
     configs = configs_of(composer, experiment)
-    assert configs.trainer.max_steps * configs.data.batch_size * configs.data.seq_len == pytest.approx(tokens, rel=1e-4)
+    assert configs.data.tokens_in(configs.trainer.max_steps) == pytest.approx(tokens, rel=1e-4)
 
 
 @pytest.mark.parametrize(

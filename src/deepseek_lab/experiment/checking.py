@@ -24,6 +24,8 @@ def check(cfg: DictConfig) -> None:
     check_parts(configs)
     _check_devices(configs)
     _check_processes(configs)
+    if cfg.resume:
+        require_same_run(cfg, Path(cfg.resume))
 
 
 def check_parts(configs: ExperimentConfigs) -> None:
@@ -32,8 +34,6 @@ def check_parts(configs: ExperimentConfigs) -> None:
     _check_batch(configs)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
-    if cfg.resume:
-        require_same_run(cfg, Path(cfg.resume))
 
 
 def _check_sizes(configs: ExperimentConfigs) -> None:

@@ -111,10 +111,11 @@ def _time(plan: Plan) -> str:
 
 def assumptions(plans: Sequence[Plan]) -> str:
     """What the times of some plans rest on."""
+    machines = [plan.machine for plan in plans]
     known = {
-        f"{100 * machine.mfu:.3g}% of the {machine.peak_flops / 1e12:,.3g} TFLOP/s of {machine.devices} × {machine.hardware}"
-        for machine in (plan.machine for plan in plans)
-        if machine.peak_flops
+        f"{100 * m.mfu:.3g}% of the {m.peak_flops / 1e12:,.3g} TFLOP/s of {m.devices} × {m.hardware}"
+        for m in machines
+        if m.peak_flops
     }
     return f"if {' or '.join(sorted(known))} is reached (mfu=)" if known else "times unknown: choose hardware="
 

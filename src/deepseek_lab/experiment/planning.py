@@ -99,7 +99,7 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
         micro_batch_size=size,
         batch_size=data.batch_size,
         steps=trainer.max_steps,
-        tokens=trainer.max_steps * data.batch_size * data.seq_len,
+        tokens=data.tokens_in(trainer.max_steps),
         memory=needed,
         machine=_machine(configs, settings.mfu),
     )
