@@ -145,4 +145,5 @@ def test_balance_comes_with_the_mixture(composer):
     assert (v3.bias_update_speed, v3.sequence_wise_alpha, v3.expert_alpha) == (0.001, 1e-4, 0.0)
     swapped = configs_of(composer, "mini_v2", "ffn=moe")
     assert (swapped.balance, swapped.model.ffn.route_scale) == (v3, 1.0)
-    assert configs_of(composer, "deepseek_v2").model.ffn.route_scale == 16.0
+    for mixture in ("moe_device_limited", "moe_softmax"):
+        assert configs_of(composer, "deepseek_v2", f"ffn={mixture}").model.ffn.route_scale == 16.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepseek_lab.objectives.balance import balance_losses
-from deepseek_lab.planning.kept import fake_tensors, kept_for_backward, make_fake
+from deepseek_lab.planning.kept import Kept, fake_tensors, kept_for_backward, make_fake
 from deepseek_lab.planning.memory import MicroBatch, kept_by
 from tests.model.tiny import LAYERS, VOCABULARY, build, config, mixture
 from tiny_run import NO_BALANCE, V3_BALANCE
@@ -36,6 +36,18 @@ def measured(model_config, batch, balance):
 
     with torch.autocast("cpu", torch.bfloat16, enabled=batch.precision == "bf16"):
         return kept_for_backward(forward, model.parameters())
+
+
+def test_a_product_keeps_its_input_and_of_its_weight_nothing_but_a_narrower_copy():
+    linear, x_ND = torch.nn.Linear(8, 4, bias=False), torch.randn(16, 8, requires_grad=True)
+    assert kept_for_backward(lambda: linear(x_ND), linear.parameters()) == Kept(4 * 16 * 8, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kept_for_backward(lambda: linear(x_ND), linear.parameters()) == Kept(2 * 16 * 8, 2 * 4 * 8)
+
+
+def test_what_several_operations_keep_counts_once():
+    x_ND = torch.randn(16, 8, requires_grad=True)
+    assert kept_for_backward(lambda: x_ND.sin() + x_ND.cos() + x_ND.T.exp().T, []).activations == 2 * 4 * 16 * 8
 
 
 @pytest.mark.parametrize("mtp", [0, 2])
