@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from deepseek_lab.objectives.balance import balance_losses
 from deepseek_lab.planning.kept import Kept, fake_tensors, kept_for_backward, make_fake
@@ -31,23 +32,43 @@ def measured(model_config, batch, balance):
 
     def forward():
         output = model(ids_BT, document_BT=document_BT, mtp=len(model.mtp) > 0)
-        losses = [balance_losses(r.affinity_BTE, r.chosen_BTK, None, balance) for r in output.routing]
-        return output, losses
+        routing = output.routing if balance.has_losses else []
+        return output, [balance_losses(r.affinity_BTE, r.chosen_BTK, None, balance) for r in routing]
 
+    forward()  # fills the cache of rotary frequencies
     with torch.autocast("cpu", torch.bfloat16, enabled=batch.precision == "bf16"):
         return kept_for_backward(forward, model.parameters())
 
 
 def test_a_product_keeps_its_input_and_of_its_weight_nothing_but_a_narrower_copy():
     linear, x_ND = torch.nn.Linear(8, 4, bias=False), torch.randn(16, 8, requires_grad=True)
-    assert kept_for_backward(lambda: linear(x_ND), linear.parameters()) == Kept(4 * 16 * 8, 0)
+
+    def forward():
+        return linear(x_ND * 2).sum()
+
+    assert kept_for_backward(forward, linear.parameters()) == Kept(4 * 16 * 8 + 4, 0)
     with torch.autocast("cpu", torch.bfloat16):
-        assert kept_for_backward(lambda: linear(x_ND), linear.parameters()) == Kept(2 * 16 * 8, 2 * 4 * 8)
+        assert kept_for_backward(forward, linear.parameters()) == Kept(2 * 16 * 8 + 2, 2 * 4 * 8)
 
 
 def test_what_several_operations_keep_counts_once():
     x_ND = torch.randn(16, 8, requires_grad=True)
-    assert kept_for_backward(lambda: x_ND.sin() + x_ND.cos() + x_ND.T.exp().T, []).activations == 2 * 4 * 16 * 8
+
+    def forward():
+        y_ND = x_ND * 2
+        return (y_ND.sin() + y_ND.cos() + y_ND.T.sin().T).sum()
+
+    assert kept_for_backward(forward, []) == Kept(4 * 16 * 8 + 4, 0)
+
+
+def test_what_is_computed_again_is_not_kept():
+    """A checkpointed block holds its input alone."""
+    linear, x_ND = torch.nn.Linear(8, 8), torch.randn(16, 8, requires_grad=True)
+
+    def forward():
+        return checkpoint(lambda y: linear(linear(y).sin()).cos(), x_ND * 2, use_reentrant=False).sum()
+
+    assert kept_for_backward(forward, linear.parameters()).activations == 4 * 16 * 8 + 4
 
 
 @pytest.mark.parametrize("mtp", [0, 2])

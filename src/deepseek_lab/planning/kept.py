@@ -1,7 +1,7 @@
 """What autograd keeps of a forward pass for its backward, counted and not estimated.
 
 The built network runs on fake tensors (shapes and dtypes without numbers: a forward of 671B parameters takes
-a few seconds and no memory), and every storage that is saved counts once, however many operations share it.
+a few seconds and no memory), and every storage that is still in use behind it counts, once, whoever holds it.
 So the count follows the module: another attention, a precision laid over it or recomputation changes it by
 itself. Copies that autocast makes of weights are told apart from activations.
 
@@ -11,6 +11,7 @@ its input and one number a row. Left out: what one operation needs for a moment.
 Shapes: B batch, T time, S keys, H query heads, G key-value heads, K query/key width, V value width; N rows.
 """
 
+import gc
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deepseek_lab.model.attention.blocked import blocked_causal_attention
 from deepseek_lab.model.rope import rotation_table
@@ -60,12 +63,13 @@ class Kept:
 
 
 def kept_for_backward(forward: Callable[[], Any], parameters: Iterable[Tensor]) -> Kept:
-    """Runs `forward` and counts what it keeps. The parameters themselves count as nothing."""
+    """Runs `forward` and counts what is left of it while its result is alive. The parameters count as nothing."""
     ledger = _Ledger({_key(parameter) for parameter in parameters})
-    with ledger, torch.autograd.graph.saved_tensors_hooks(ledger.save, lambda tensor: tensor):
+    with ledger:
         alive = forward()
-    kept = ledger.total()
-    del alive  # until here no storage gave its place to another
+    gc.collect()
+    kept = ledger.left()
+    del alive
     return kept
 
 
@@ -74,28 +78,30 @@ def _key(tensor: Tensor) -> int:
 
 
 class _Ledger(TorchDispatchMode):
-    """Notes every storage that is saved, and which of them are copies of weights."""
+    """Notes every storage that an operation makes, without keeping it alive, and which are copies of weights."""
 
     def __init__(self, weights: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.weights = weights
-        self.saved: dict[int, Any] = {}
-        self.copies: dict[int, Any] = {}
+        self.made: dict[StorageWeakRef, int] = {}
+        self.copies: set[StorageWeakRef] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        given = {_key(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _key(tensor) not in given:
+                storage = tensor.untyped_storage()
+                self.made[StorageWeakRef(storage)] = storage.nbytes()
         if func is torch.ops.aten._to_copy.default and _key(args[0]) in self.weights:
-            self.copies[_key(result)] = result.untyped_storage()
+            self.copies.add(StorageWeakRef(result.untyped_storage()))
         return result
 
-    def save(self, tensor: Tensor) -> Tensor:
-        if _key(tensor) not in self.weights:
-            self.saved[_key(tensor)] = tensor.untyped_storage()
-        return tensor
-
-    def total(self) -> Kept:
-        copied = sum(storage.nbytes() for key, storage in self.saved.items() if key in self.copies)
-        return Kept(sum(storage.nbytes() for storage in self.saved.values()) - copied, copied)
+    def left(self) -> Kept:
+        """The bytes of the storages that are still in use."""
+        used = {ref: n_bytes for ref, n_bytes in self.made.items() if not ref.expired()}
+        copied = sum(n_bytes for ref, n_bytes in used.items() if ref in self.copies)
+        return Kept(sum(used.values()) - copied, copied)
 
 
 class FusedKernels(TorchFunctionMode):
