@@ -1,5 +1,7 @@
 """The published models, composed from their experiments and built on `meta`, have the published sizes."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -42,10 +44,12 @@ def composer():
         yield composer
 
 
+@cache
 def configs_of(composer, experiment, *overrides):
     return read_configs(task_config(composer.compose([f"experiment={experiment}", *overrides])))
 
 
+@cache
 def counts_of(composer, experiment, *overrides):
     with torch.device("meta"):
         return count(configs_of(composer, experiment, *overrides).model.build(), seq_len=4096)

@@ -1,8 +1,7 @@
 """Everything that can be refused before data is read or memory taken.
 
 Called for every job of a sweep before the first starts, so it imports torch but not Lightning: an
-impossible combination answers in seconds. No model is built: even on `meta` torch would import its
-compiler to draw weights.
+impossible combination answers in seconds. No model is built, not even on `meta`.
 """
 
 import os

@@ -120,9 +120,10 @@ def _sizes(
 
 
 def _device_type(configs: ExperimentConfigs) -> str:
-    """What the run would compute on: a named card wins over the trainer, which a plan for another machine ignores."""
-    named = configs.hardware.name not in ("auto", "cpu")
-    return "cuda" if named or configs.trainer.accelerator != "cpu" else "cpu"
+    """What the run would compute on: a named card wins over the trainer, since a plan may be for another machine."""
+    named, asked = configs.hardware.name not in ("auto", "cpu"), configs.trainer.accelerator
+    on_gpu = named or asked == "gpu" or (asked == "auto" and torch.cuda.is_available())
+    return "cuda" if on_gpu else "cpu"
 
 
 def _machine(configs: ExperimentConfigs, mfu: float) -> Machine:

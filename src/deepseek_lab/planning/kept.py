@@ -11,7 +11,6 @@ its input and one number a row. Left out: what one operation needs for a moment.
 Shapes: B batch, T time, S keys, H query heads, G key-value heads, K query/key width, V value width; N rows.
 """
 
-import gc
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ def kept_for_backward(forward: Callable[[], Any], parameters: Iterable[Tensor]) 
     ledger = _Ledger({_key(parameter) for parameter in parameters})
     with ledger:
         alive = forward()
-    gc.collect()
     kept = ledger.left()
     del alive
     return kept
