@@ -119,12 +119,19 @@ def test_without_a_known_peak_the_time_is_unknown(plan, as_json, monkeypatch):
 
 
 def test_devices_that_shard_hold_a_share_each(as_json):
-    (alone,) = as_json("hardware=h100")
-    for strategy, divided in (("ddp", 1), ("fsdp", 4)):
-        (job,) = as_json(
-            "hardware=h100", "trainer.devices=4", f"trainer.strategy={strategy}", "data.micro_batch_size=2"
-        )
-        assert job["memory"]["optimizer"] == pytest.approx(alone["memory"]["optimizer"] / divided, abs=8)
+    on = ["hardware=h100", "data.micro_batch_size=1"]
+    alone, twice = as_json(*on)[0], as_json(*on, "trainer=ddp", "trainer.devices=2", "trainer.nodes=2")[0]
+    shared = as_json(*on, "trainer=fsdp", "trainer.devices=2", "trainer.nodes=2")[0]
+    assert (alone["devices"], twice["devices"], shared["devices"]) == (1, 4, 4)
+    assert twice["memory"] == alone["memory"]
+    assert shared["memory"]["optimizer"] == pytest.approx(alone["memory"]["optimizer"] / 4, abs=8)
+    assert shared["memory"]["activations"] == alone["memory"]["activations"]
+
+
+def test_what_is_recomputed_needs_no_memory(as_json):
+    jobs = as_json("-m", "experiment=mini_v3", "trainer.recompute=none,v3,block")
+    kept = [job["memory"]["activations"] for job in jobs]
+    assert kept[0] > 1.3 * kept[1] > 1.3 * kept[2]
 
 
 def test_a_typed_sheet_key_that_nothing_reads_is_one_warning(plan):

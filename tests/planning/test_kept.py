@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from deepseek_lab.model.recompute import recompute
 from deepseek_lab.objectives.balance import balance_losses
 from deepseek_lab.planning.kept import Kept, fake_tensors, kept_for_backward, make_fake
 from deepseek_lab.planning.memory import MicroBatch, kept_by
@@ -15,18 +16,20 @@ from tiny_run import NO_BALANCE, V3_BALANCE
 BATCH = MicroBatch(size=2, seq_len=24, precision="fp32", device_type="cpu", isolate_documents=False, repeated=False)
 
 
-def planned(model_config, batch, balance):
+def planned(model_config, batch, balance, how="none"):
     """Kept bytes of a network without numbers."""
     with torch.device("meta"):
         model = model_config.build()
+    recompute(model, how)
     with fake_tensors():
         make_fake(model)
         return kept_by(model, balance, batch)
 
 
-def measured(model_config, batch, balance):
+def measured(model_config, batch, balance, how="none"):
     """Kept bytes of a real forward on this CPU, with its own kernels."""
     model = model_config.build()
+    recompute(model, how)
     ids_BT = torch.randint(VOCABULARY, (batch.size, batch.seq_len))
     document_BT = torch.zeros_like(ids_BT) if batch.isolate_documents else None
 
@@ -80,6 +83,18 @@ def test_every_variant_keeps_what_is_planned(attention, ffn, mtp):
     assert kept == measured(variant, BATCH, V3_BALANCE)
     assert kept.activations > 0
     assert kept.weight_copies == 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("how", ["v3", "block"])
+def test_recomputation_keeps_what_is_planned(how, precision):
+    batch = dataclasses.replace(BATCH, precision=precision)
+    variant = config(
+        "gqa", "moe", 0 if precision == "bf16" else 1
+    )  # no narrow norms: on a CPU torch keeps more of them
+    kept = planned(variant, batch, V3_BALANCE, how)
+    assert kept == measured(variant, batch, V3_BALANCE, how)
+    assert kept.activations < planned(variant, batch, V3_BALANCE).activations
 
 
 def test_the_long_kernel_of_a_cpu_keeps_what_is_planned():

@@ -19,6 +19,7 @@ from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.experiment.checking import check_parts
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.plan_table import Row, render
+from deepseek_lab.model.recompute import How, recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance
 from deepseek_lab.planning.counts import Counts, count
@@ -26,9 +27,6 @@ from deepseek_lab.planning.kept import fake_tensors, make_fake
 from deepseek_lab.planning.memory import Memory, MicroBatch, memory
 from deepseek_lab.planning.plan import Machine, Plan
 from deepseek_lab.precision.recipe import Recipe, apply
-
-SHARDING = ("fsdp", "model_parallel")
-"""Strategies whose devices divide weights, gradients and moments among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +78,17 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
     configs = read_configs(task_config(config))
     check_parts(configs)
     data, trainer = configs.data, configs.trainer
-    size = data.micro_batch_size or data.batch_size // trainer.devices
+    size = data.micro_batch_size or data.batch_size // trainer.world_size
     batch = MicroBatch(
         size=size,
         seq_len=data.seq_len,
         precision=configs.precision.name,
         device_type=_device_type(configs),
         isolate_documents=data.isolate_documents,
-        repeated=data.batch_size > size * trainer.devices,
+        repeated=data.batch_size > size * trainer.world_size,
     )
-    shards = trainer.devices if trainer.strategy.startswith(SHARDING) else 1
-    counts, needed = _sizes(configs.model, configs.precision, configs.balance, batch, shards)
+    shards = trainer.world_size if trainer.strategy == "fsdp" else 1
+    counts, needed = _sizes(configs.model, configs.precision, configs.balance, batch, shards, trainer.recompute)
     return Plan(
         counts=counts,
         cache_dtype=settings.cache_dtype,
@@ -107,12 +105,13 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
 
 @cache
 def _sizes(
-    model: Transformer.Config, precision: Recipe, balance: Balance, batch: MicroBatch, shards: int
+    model: Transformer.Config, precision: Recipe, balance: Balance, batch: MicroBatch, shards: int, how: How
 ) -> tuple[Counts, Memory]:
     """Counts and memory of the network as a run builds it; jobs that differ in their seed share them."""
     with torch.device("meta"):
         built = model.build().train()
         apply(built, precision)
+        recompute(built, how)
     counts = count(built, batch.seq_len)
     with fake_tensors():
         make_fake(built)
@@ -132,7 +131,7 @@ def _machine(configs: ExperimentConfigs, mfu: float) -> Machine:
     here: Any = stated or device_type == "cpu" or torch.cuda.is_available()
     return Machine(
         hardware=hardware.name,
-        devices=configs.trainer.devices,
+        devices=configs.trainer.world_size,
         peak_flops=hardware.peak(device_type, configs.precision.name) if here else None,
         memory_bytes=hardware.memory_bytes,
         price_per_hour=hardware.price_per_hour,
