@@ -20,9 +20,9 @@ from deepseek_lab.model.ffn.moe import MixtureOfExperts
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError, with the path of the key, for a config that cannot run."""
     configs = read_configs(cfg)
-    check_parts(configs)
     _check_devices(configs)
     _check_processes(configs)
+    check_parts(configs)
     if cfg.resume:
         require_same_run(cfg, Path(cfg.resume))
 
