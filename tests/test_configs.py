@@ -1,6 +1,7 @@
 """Every YAML under conf/ is composed, resolved and made into its Config; a new file is found by itself."""
 
 from dataclasses import fields
+from functools import cache
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from deepseek_lab.config import CheckedConfig
 CONF = PROJECT_ROOT / "conf"
 ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
-SHARED = {"model/base", "data/base"}
+SHARED = {"model/base", "model/published", "data/base"}
 """Files that others build on and that are no choice themselves."""
 
 
@@ -39,6 +40,7 @@ def composed(root, *overrides):
         return task_config(composer.compose([*overrides, "hydra.mode=RUN"]))
 
 
+@cache
 def groups_of(root):
     """The choice groups of one script."""
     with Composer(CONF, root) as composer:

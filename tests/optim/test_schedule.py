@@ -5,7 +5,7 @@ import math
 import pytest
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.optim.schedule import Constant, Cosine, DeepSeekV3
+from deepseek_lab.optim.schedule import Constant, Cosine, DeepSeekV3, MultiStep, WarmupStableDecay
 
 V3 = {
     "warmup_until": 0.01,
@@ -15,6 +15,8 @@ V3 = {
     "low_fraction": 0.1,
     "final_fraction": 7.3e-6 / 2.2e-4,
 }
+LLM = {"warmup_steps": 20, "milestones": [0.8, 0.9], "fractions": [0.316, 0.1]}
+WSD = {"warmup_steps": 20, "stable_until": 0.9, "final_fraction": 0.1}
 
 
 def curve(config, max_steps):
@@ -53,12 +55,43 @@ def test_deepseek_v3_phases():
     assert factors[14_633:] == pytest.approx([7.3 / 220] * 167)
 
 
+def test_multi_step_of_deepseek_llm():
+    """2,000 steps of warm-up; 31.6% of the peak from 80% of the tokens on, 10% from 90% on."""
+    factors = curve(MultiStep.Config(**LLM | {"warmup_steps": 2000}), 10_000)
+    assert factors[:2000] == pytest.approx([(n + 1) / 2000 for n in range(2000)])
+    assert factors[2000:8000] == [1.0] * 6000
+    assert factors[8000:9000] == [0.316] * 1000
+    assert factors[9000:] == [0.1] * 1000
+
+
+def test_multi_step_takes_any_number_of_steps_down():
+    config = MultiStep.Config(warmup_steps=0, milestones=[0.2, 0.5, 0.5, 0.9], fractions=[0.5, 0.4, 0.3, 1.0])
+    assert curve(config, 10) == [1.0, 1.0, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 1.0]
+    assert curve(MultiStep.Config(warmup_steps=2, milestones=[], fractions=[]), 4) == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_a_step_down_inside_the_warmup_scales_it():
+    config = MultiStep.Config(warmup_steps=4, milestones=[0.2], fractions=[0.5])
+    assert curve(config, 10)[:5] == [0.25, 0.5, 0.375, 0.5, 0.5]
+
+
+def test_warmup_stable_decay_closed_form():
+    factors = curve(WarmupStableDecay.Config(**WSD), 1000)
+    assert factors[:20] == pytest.approx([(n + 1) / 20 for n in range(20)])
+    assert factors[20:900] == [1.0] * 880
+    assert factors[900:] == pytest.approx([1.0 - 0.9 * (n + 1) / 100 for n in range(100)])
+    assert factors[-1] == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("max_steps", [1, 2, 3, 19])
 @pytest.mark.parametrize(
     "config",
     [
         Constant.Config(warmup_steps=20),
         Cosine.Config(warmup_steps=20, final_fraction=0.1),
+        MultiStep.Config(**LLM),
+        WarmupStableDecay.Config(**WSD),
+        WarmupStableDecay.Config(warmup_steps=0, stable_until=1.0, final_fraction=0.5),
         DeepSeekV3.Config(**V3),
         DeepSeekV3.Config(**V3 | {"warmup_until": 0.0, "peak_until": 0.0, "cosine_until": 0.0, "low_until": 0.0}),
     ],
@@ -84,6 +117,12 @@ def test_after_the_run_the_final_value_holds():
         (Constant.Config, {"warmup_steps": -1}, "warmup_steps"),
         (Cosine.Config, {"warmup_steps": 1.5, "final_fraction": 0.1}, "warmup_steps"),
         (Cosine.Config, {"warmup_steps": 1, "final_fraction": 1.1}, "final_fraction"),
+        (MultiStep.Config, LLM | {"fractions": [0.5]}, "fractions"),
+        (MultiStep.Config, LLM | {"fractions": [0.5, 1.5]}, "fractions"),
+        (MultiStep.Config, LLM | {"milestones": [0.9, 0.8]}, "milestones"),
+        (MultiStep.Config, LLM | {"milestones": ["half", 0.8]}, "milestones"),
+        (WarmupStableDecay.Config, WSD | {"stable_until": 1.1}, "stable_until"),
+        (WarmupStableDecay.Config, WSD | {"warmup_steps": -1}, "warmup_steps"),
         (DeepSeekV3.Config, V3 | {"peak_until": 0.99}, "cosine_until"),
         (DeepSeekV3.Config, V3 | {"low_fraction": -0.1}, "low_fraction"),
     ],

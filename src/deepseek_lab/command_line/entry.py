@@ -193,10 +193,15 @@ def run_command(
         whatever leaves are chosen
     Errors that a person can cause are one line on stderr; others keep their traceback.
     """
+    return answered(lambda: _run(config_name, function_path, check, sheet_reads, config_dir))
+
+
+def answered(command: Callable[[], int]) -> int:
+    """The exit code of a command; an error that a person can cause is one line, others keep their traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
     try:
-        return _run(config_name, function_path, check, sheet_reads, config_dir)
+        return command()
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as stop:

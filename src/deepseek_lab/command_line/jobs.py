@@ -87,7 +87,7 @@ def check_jobs(jobs: Sequence[Job], check_path: str | None) -> None:
     """
     for index, job in enumerate(jobs):
         with _named(index, len(jobs), job.words):
-            _check_values(job.config)
+            check_values(job.config)
             _check_devices(job.config, len(jobs))
     if check_path is None:
         return
@@ -106,7 +106,7 @@ def task_config(config: DictConfig) -> DictConfig:
     return task
 
 
-def _check_values(config: DictConfig) -> None:
+def check_values(config: DictConfig) -> None:
     """Refuses missing values (`???`) and interpolations that lead nowhere."""
     task = task_config(config)
     try:

@@ -1,8 +1,7 @@
 """Everything that can be refused before data is read or memory taken.
 
 Called for every job of a sweep before the first starts, so it imports torch but not Lightning: an
-impossible combination answers in seconds. No model is built: even on `meta` torch would import its
-compiler to draw weights.
+impossible combination answers in seconds. No model is built, not even on `meta`.
 """
 
 import os
@@ -21,15 +20,20 @@ from deepseek_lab.model.ffn.moe import MixtureOfExperts
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError, with the path of the key, for a config that cannot run."""
     configs = read_configs(cfg)
-    _check_sizes(configs)
     _check_devices(configs)
     _check_processes(configs)
+    check_parts(configs)
+    if cfg.resume:
+        require_same_run(cfg, Path(cfg.resume))
+
+
+def check_parts(configs: ExperimentConfigs) -> None:
+    """Raises ConfigError for parts that fit together on no machine; what this machine has plays no role."""
+    _check_sizes(configs)
     _check_batch(configs)
     configs.data.check_with(configs.tokenizer)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
-    if cfg.resume:
-        require_same_run(cfg, Path(cfg.resume))
 
 
 def _check_sizes(configs: ExperimentConfigs) -> None:

@@ -53,6 +53,7 @@ class ShapeSheet(CheckedConfig):
     n_expert_groups: int
     n_limited_groups: int
     route_scale: float
+    softmax_route_scale: float
     norm_eps: float
     init_std: float
     tie_embeddings: bool

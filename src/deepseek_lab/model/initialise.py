@@ -9,8 +9,13 @@ from torch import nn
 
 
 def initialise(model: nn.Module, std: float) -> None:
-    """Draws all matrices in parameter order from torch's global generator; tied ones are drawn once."""
+    """Draws all matrices in parameter order from torch's global generator; tied ones are drawn once.
+
+    A model on `meta` has no numbers: torch would import its compiler, seconds long, to draw none.
+    """
     for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            continue
         if parameter.ndim >= 2:
             nn.init.normal_(parameter, mean=0.0, std=std)
         elif name.endswith("bias"):

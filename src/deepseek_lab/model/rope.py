@@ -22,6 +22,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from deepseek_lab.config import CheckedConfig, ConfigError
 
@@ -115,7 +116,13 @@ def _frequencies_on(config: RopeConfig, rope_dim: int, device: torch.device) -> 
 
 
 def rotation_table(config: RopeConfig, rope_dim: int, positions_BT: Tensor) -> Tensor:
-    """(B, T) positions -> (B, T, R/2) complex64 rotations, rotation_factor · e^{i·p·f}."""
+    """(B, T) positions -> (B, T, R/2) complex64 rotations, rotation_factor · e^{i·p·f}.
+
+    A TorchFunctionMode may stand in for it: tensors without numbers must not enter the cache of frequencies.
+    """
+    if has_torch_function_unary(positions_BT):
+        stand_in: Tensor = handle_torch_function(rotation_table, (positions_BT,), config, rope_dim, positions_BT)
+        return stand_in
     if positions_BT.is_meta:
         return positions_BT.new_empty((*positions_BT.shape, rope_dim // 2), dtype=torch.complex64)
     angle_BTR = positions_BT[..., None].float() * _frequencies_on(config, rope_dim, positions_BT.device)

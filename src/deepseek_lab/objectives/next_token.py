@@ -50,7 +50,7 @@ def chunked_cross_entropy(
     Under autocast the products run in its dtype, the softmax in fp32. On an accelerator the count of
     rows to compute is read back once.
     """
-    rows = chunk or _rows_at_a_time(weight_VD)
+    rows = chunk or rows_at_a_time(weight_VD.shape[0], weight_VD.device.type)
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad):
         loss, nll_N = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
             hidden_ND, weight_VD, targets_N, row_weight_N, rows
@@ -98,11 +98,11 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _rows_at_a_time(weight_VD: Tensor) -> int:
+def rows_at_a_time(vocab_size: int, device_type: str) -> int:
     """Rows whose logits fill the device's buffer, at least enough to keep the products busy."""
-    if weight_VD.device.type == "cpu":
-        return min(_CPU_ROWS, max(_FEWEST_ROWS, _CPU_LOGITS // weight_VD.shape[0]))
-    return max(_FEWEST_ROWS, _ACCELERATOR_LOGITS // weight_VD.shape[0])
+    if device_type == "cpu":
+        return min(_CPU_ROWS, max(_FEWEST_ROWS, _CPU_LOGITS // vocab_size))
+    return max(_FEWEST_ROWS, _ACCELERATOR_LOGITS // vocab_size)
 
 
 def _product_dtype(hidden_ND: Tensor) -> torch.dtype:

@@ -20,13 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.overrides import handle_torch_function, has_torch_function
 
 _ROWS = 128  # queries a block: 64 and 256 are slower at T = 512, alike at 2,048
 _HEADS = 4  # heads at a time: two cores' caches hold their scores
 
 
 def blocked_causal_attention(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:
-    """softmax(scale·q·kᵀ, causal)·v -> (B, H, T, V); H must be a multiple of G. Differentiable once."""
+    """softmax(scale·q·kᵀ, causal)·v -> (B, H, T, V); H must be a multiple of G. Differentiable once.
+
+    A TorchFunctionMode may stand in for it, as for torch's own kernels (planning counts what it keeps).
+    """
+    inputs = (q_BHTK, k_BGTK, v_BGTV)
+    if has_torch_function(inputs):
+        stand_in: Tensor = handle_torch_function(blocked_causal_attention, inputs, *inputs, scale)
+        return stand_in
     out: Tensor = _BlockedCausalAttention.apply(q_BHTK, k_BGTK, v_BGTV, scale)  # type: ignore[no-untyped-call]
     return out
 
