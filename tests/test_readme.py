@@ -22,6 +22,8 @@ ELSEWHERE = {
     "tensorboard --logdir logs": "test_tensorboard_starts below",
     "python scripts/benchmark.py training": "tests/benchmarking",
     "python scripts/benchmark.py recompute": "tests/benchmarking",
+    "python scripts/train.py data=hub data.corpus.name=roneneldan/TinyStories data.corpus.streaming=true": "tests/data/"
+    "test_hub.py reads local folders of the same form",
     "srun --nodes=2 --ntasks-per-node=8 --kill-on-bad-exit=1 python scripts/train.py trainer=fsdp trainer.devices=8 "
     "trainer.nodes=2": "tests/test_several_processes.py starts two ranks as srun does",
 }
@@ -65,6 +67,13 @@ def adapted(command, logs):
     words = shlex.split(command)[1:]
     if words[0] == "scripts/train.py" and "--help" not in words:
         words += shortened(logs)
+    if "data=mixture" in words:
+        words = [word.replace("corpus.folder", "corpus.sources.code.folder") for word in words]
+        words.append("data.corpus.sources.packages.packages=[hydra]")
+    if "experiment=mini_v3_context" in command:
+        words += ["data.corpus.n_documents=200", "model=nano"]
+    if "what=needle" in words:
+        words += ["needle.lengths=[64]", "needle.n_depths=2", "needle.trials=1"]
     return words
 
 

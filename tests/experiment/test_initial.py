@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 def test_weights_are_taken_to_the_bit_and_the_positions_may_be_scaled(run):
     folder, weights = run
     yarn = RopeConfig(type="yarn", factor=4.0, original_max_seq_len=64, mscale=1.0, mscale_all_dim=1.0)
-    model = replace(tiny_config(), rope=yarn, max_seq_len=256).build()
+    model = replace(tiny_config(), rope=yarn, max_seq_len=256, init_std=0.5).build()
     take_weights(model, str(folder))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert model.config.rope == yarn

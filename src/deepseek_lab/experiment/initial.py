@@ -1,7 +1,7 @@
 """`init_from=<run>`: a new run that starts from another's weights, and so with its tokenizer.
 
-Only what turns positions into angles may differ (`model.rope`, `model.max_seq_len`): that is how a context is
-extended. Left out: networks of another shape; a part that does not fit would start untrained unnoticed.
+Only what turns positions into angles may differ (`model.rope`, `model.max_seq_len`), which is how a context is
+extended, and what the weights were drawn with. Left out: networks of another shape; a part that does not fit would start untrained unnoticed.
 """
 
 from dataclasses import fields, replace
@@ -19,7 +19,7 @@ def take_weights(model: Transformer, run: str) -> None:
     """Copies the weights of a run's newest checkpoint. Raises ConfigError, naming the part, for another shape."""
     start = find_run(run).model(torch.device("cpu"))
     ours, theirs = model.config, start.config
-    theirs = replace(theirs, rope=ours.rope, max_seq_len=ours.max_seq_len)
+    theirs = replace(theirs, rope=ours.rope, max_seq_len=ours.max_seq_len, init_std=ours.init_std)
     for field in fields(ours):
         have, want = getattr(theirs, field.name), getattr(ours, field.name)
         if have != want:
