@@ -1,7 +1,8 @@
 """`init_from=<run>`: a new run that starts from another's weights, and so with its tokenizer.
 
 Only what turns positions into angles may differ (`model.rope`, `model.max_seq_len`), which is how a context is
-extended, and what the weights were drawn with. Left out: networks of another shape; a part that does not fit would start untrained unnoticed.
+extended, and what the weights were drawn with. Left out: networks of another shape; a part that does not fit
+would start untrained unnoticed.
 """
 
 from dataclasses import fields, replace
