@@ -27,6 +27,7 @@ from deepseek_lab.callbacks.samples import Samples
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.data.pretrain import PretrainData
@@ -86,17 +87,12 @@ def _quiet_lightning() -> None:
 
 
 def start_of(folder: Path, resume: str | None) -> Path | None:
-    """The checkpoint that a run in `folder` starts from; None for a fresh run, which finds the folder clean.
+    """The checkpoint that a run in `folder` starts from; None for a fresh run.
 
     Raises DataError when `resume` names a folder without a checkpoint.
     """
-    if started().rank == 0:
-        (folder / "DONE").unlink(missing_ok=True)
     if resume or checkpoints_in(folder / "checkpoints"):
         return latest_checkpoint(Path(resume) if resume else folder)
-    if started().rank == 0:
-        # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
-        shutil.rmtree(folder / "tb", ignore_errors=True)
     return None
 
 
@@ -111,12 +107,20 @@ class TrainingRun:
         self.configs = read_configs(cfg)
         use_threads(self.configs.trainer.n_threads)
         self.checkpoint = start_of(folder, cfg.resume)
-        self.first_step = int(read_checkpoint(self.checkpoint)["run"]["steps_done"]) if self.checkpoint else 0
+        saved = self._saved()
+        self.first_step = int(saved["run"]["steps_done"]) if saved else 0
         self._seed()
         self.data = self._data()
         self.model = self._model()
         self.counts = count(self.model, self.configs.data.seq_len)
         self.stage = self._stage()
+        if saved:
+            self.stage.require_same_run(saved)
+
+    def _saved(self) -> dict[str, Any]:
+        """What a checkpoint says of its run, without the weights; empty for a fresh run."""
+        content = read_checkpoint(self.checkpoint) if self.checkpoint else {}
+        return {part: content[part] for part in ("run", "model_config") if content}
 
     def _seed(self) -> None:
         random.seed(self.configs.seed)
@@ -128,8 +132,6 @@ class TrainingRun:
             data: PretrainData = self.configs.data.build(
                 self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
             )
-        if self.is_first:
-            data.tokenizer.save(self.folder / "tokenizer.json")
         return data
 
     def _model(self) -> Transformer:
@@ -154,8 +156,18 @@ class TrainingRun:
         )
         return stage
 
+    def _take_folder(self) -> None:
+        """The first change to the run's folder: whatever is refused was refused before."""
+        (self.folder / "DONE").unlink(missing_ok=True)
+        if not self.checkpoint:
+            # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
+            shutil.rmtree(self.folder / "tb", ignore_errors=True)
+        write_text_atomically(self.folder / "tokenizer.json", self.data.tokenizer.to_json())
+
     def fit(self) -> None:
         """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""
+        if self.is_first:
+            self._take_folder()
         slow = warn_if_slow(self.configs.precision, self._device_type())
         if slow:
             self.console.print(f"warning: {slow}", highlight=False)
