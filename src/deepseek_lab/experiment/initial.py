@@ -6,7 +6,6 @@ would start untrained unnoticed.
 """
 
 from dataclasses import fields, replace
-from pathlib import Path
 
 import torch
 
@@ -32,6 +31,6 @@ def take_weights(model: Transformer, run: str) -> None:
 
 def tokenizer_of(run: str) -> SavedTokenizer.Config:
     """The tokenizer of a run folder, or of the folder that a checkpoint lies in. Raises DataError when it is gone."""
-    config = SavedTokenizer.Config(path=str(Path(find_run(run).folder) / "tokenizer.json"))
+    config = SavedTokenizer.Config(path=str(find_run(run).folder / "tokenizer.json"))
     config.build()
     return config
