@@ -1,7 +1,7 @@
 """The table of every curve: its name, its unit, what it is divided by and what it means.
 
 A stage and a callback may record only names that stand here, so two runs can be compared and a
-spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` for a word.
+spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` and `{operand}` for a word.
 
 Left out: how a curve is computed (stages/, callbacks/) and where it goes (trainer_plugins/).
 """
@@ -88,13 +88,32 @@ CURVES: tuple[Curve, ...] = (
         "ln E; mean over layers, last step, all ranks",
         "entropy of the load; 1 is even, 0 is one expert",
     ),
+    Curve(
+        "fp8/{operand}/underflow_share",
+        "share",
+        "the non-zero numbers of all quantised operands of the kind in the step, rank 0",
+        "how many of them quantisation made zero",
+    ),
+    Curve("fp8/{operand}/amax", "largest magnitude", "none: one step, rank 0", "the largest number of the kind"),
+    Curve(
+        "fp8/{operand}/scale",
+        "share (histogram over powers of two)",
+        "the scales of the kind in the step, rank 0",
+        "which power of two a scale lies at or just above",
+    ),
+    Curve(
+        "fp8/relative_error",
+        "share",
+        "the norm of the same product of bf16 numbers; one step, rank 0",
+        "distance of the middle linear's result from that of bf16",
+    ),
     Curve("moe/bias_norm", "L2 norm", "mean over layers, after the last step", "selection bias of the routers"),
 )
 
 
 @functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
-    words = re.escape(name).replace(r"\{source\}", "[a-z][a-z0-9_]*")
+    words = re.sub(r"\\\{(source|operand)\\\}", "[a-z][a-z0-9_]*", re.escape(name))
     return re.compile(re.sub(r"\\\{\w+\\\}", r"\\d+", words))
 
 
@@ -117,8 +136,8 @@ class CurveLogger(Protocol):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Values of one step; several calls of one step add up to one row."""
 
-    def log_histogram(self, name: str, heights: Sequence[float], step: int) -> None:
-        """One bar an index."""
+    def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
+        """One bar an index, from `first` on."""
 
     def log_text(self, name: str, text: str, step: int) -> None:
         """A text of this step."""

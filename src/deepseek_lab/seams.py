@@ -24,6 +24,9 @@ class Notes(Protocol):
     def note(self, output: Tensor, function: Callable[..., Tensor], inputs: tuple[Any, ...]) -> None:
         """`output` is `function(*inputs)`, and would be again."""
 
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in the memory of a result that was noted."""
+
 
 LISTENER: ContextVar[Notes | None] = ContextVar("recomputable", default=None)
 """Who hears of recomputable results; None in a forward pass without recomputation."""
@@ -46,6 +49,22 @@ def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype)
 
 
+class Nonlinearity(nn.Module):
+    """An elementwise function between two products, such as SwiGLU.
+
+    A precision recipe may keep its first input in a narrower format and compute its result again in the backward
+    pass. Holds no weight.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """`function(x, *others)`."""
+        return recomputable(self.function, x, *others)
+
+
 class GroupedMatmul(nn.Module):
     """Rows sorted by expert times each expert's own matrix, in one call.
 
@@ -63,18 +82,32 @@ class GroupedMatmul(nn.Module):
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
             x_ND, weight_EOD = recomputable(cast, x_ND, dtype), weight_EOD.to(dtype)
-        if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, weight_EOD):
-            return _one_by_one(x_ND, weight_EOD, offsets_E)
-        y_NO: Tensor = F.grouped_mm(x_ND, weight_EOD.transpose(-2, -1), offs=offsets_E)
-        return y_NO
+        return grouped_product(x_ND, weight_EOD, offsets_E)
 
 
-def _kernel_takes(x_ND: Tensor, weight_EOD: Tensor) -> bool:
+def grouped_product(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
+    """(N, D) sorted rows times each group's (O, D) matrix, transposed -> (N, O)."""
+    if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, *weight_EOD.shape[1:]):
+        rows = rows_of(x_ND, offsets_E)
+        return torch.cat([row @ weight.t() for row, weight in zip(rows, weight_EOD.unbind(0), strict=True)])
+    y_NO: Tensor = F.grouped_mm(x_ND, weight_EOD.transpose(-2, -1), offs=offsets_E)
+    return y_NO
+
+
+def grouped_outer_product(y_NO: Tensor, x_ND: Tensor, offsets_E: Tensor) -> Tensor:
+    """Σ over each group's rows of y ⊗ x, the gradient of its weight: (N, O), (N, D) -> (E, O, D)."""
+    if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, y_NO.shape[1], x_ND.shape[1]):
+        pairs = zip(rows_of(y_NO, offsets_E), rows_of(x_ND, offsets_E), strict=True)
+        return torch.stack([y.t() @ x for y, x in pairs])
+    sums_EOD: Tensor = F.grouped_mm(y_NO.t(), x_ND, offs=offsets_E)
+    return sums_EOD
+
+
+def _kernel_takes(x_ND: Tensor, *widths: int) -> bool:
     """Whether torch's grouped kernel, forward and backward, can: it wants rows of whole 16 bytes."""
-    return all(width * x_ND.element_size() % 16 == 0 for width in weight_EOD.shape[1:])
+    return all(width * x_ND.element_size() % 16 == 0 for width in widths)
 
 
-def _one_by_one(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
-    """The same product expert by expert, for what has no grouped kernel: float64 and odd widths; slower."""
-    rows = x_ND.tensor_split(offsets_E[:-1].cpu().long())
-    return torch.cat([row @ weight.t() for row, weight in zip(rows, weight_EOD.unbind(0), strict=True)])
+def rows_of(x_ND: Tensor, offsets_E: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each group; for what has no grouped kernel (float64, odd widths): slower."""
+    return x_ND.tensor_split(offsets_E[:-1].cpu().long())

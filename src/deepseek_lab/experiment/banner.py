@@ -36,8 +36,9 @@ def print_banner(
     peak_flops: float | None,
     first_step: int,
     max_steps: int,
+    precision: str,
 ) -> None:
-    """Five lines; the time is a guess at an assumed share of the hardware's peak."""
+    """Six lines; the time is a guess at an assumed share of the hardware's peak."""
     params = f"{quantity(counts.total_params)} parameters"
     if counts.active_params != counts.total_params:
         params += f", {quantity(counts.active_params)} active"
@@ -50,6 +51,7 @@ def print_banner(
     lines = [
         ("run", str(run_folder)),
         ("model", params + f"; {counts.kv_cache_elements_per_token:,} cache numbers a token"),
+        ("numbers", precision),
         ("steps", f"{first_step:,} to {max_steps:,}; {quantity(tokens)} tokens in all"),
         ("time", time),
         ("curves", f"tensorboard --logdir {run_folder.parent}"),

@@ -26,7 +26,7 @@ from deepseek_lab.planning.counts import Counts, count
 from deepseek_lab.planning.kept import fake_tensors, make_fake
 from deepseek_lab.planning.memory import Memory, MicroBatch, memory
 from deepseek_lab.planning.plan import Machine, Plan
-from deepseek_lab.precision.recipe import Recipe, apply
+from deepseek_lab.precision import Recipe, apply
 
 
 @dataclass(frozen=True, kw_only=True)

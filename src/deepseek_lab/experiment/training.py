@@ -23,6 +23,7 @@ from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.callbacks.expert_load import ExpertLoad
 from deepseek_lab.callbacks.progress import ProgressLine
 from deepseek_lab.callbacks.provenance import Provenance
+from deepseek_lab.callbacks.quantisation import Quantisation
 from deepseek_lab.callbacks.samples import Samples
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
@@ -35,6 +36,7 @@ from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
+from deepseek_lab.experiment.freed_memory import keep_freed_memory
 from deepseek_lab.experiment.initial import take_weights
 from deepseek_lab.experiment.parallel import (
     cluster_environment,
@@ -47,10 +49,13 @@ from deepseek_lab.generation import generate
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
-from deepseek_lab.precision.recipe import apply, warn_if_slow
+from deepseek_lab.precision import Float8
+from deepseek_lab.precision.coverage import coverage
+from deepseek_lab.precision.selection import peak_format
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
 from deepseek_lab.trainer_plugins.json_lines import JsonLinesLogger
+from deepseek_lab.trainer_plugins.precision import precision_plugin
 from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
 
 SAMPLE_PROMPT = "def "
@@ -106,6 +111,7 @@ class TrainingRun:
         self.console = Console(stderr=True, quiet=not self.is_first)
         self.configs = read_configs(cfg)
         use_threads(self.configs.trainer.n_threads)
+        keep_freed_memory()
         self.checkpoint = start_of(folder, cfg.resume)
         saved = self._saved()
         self.first_step = int(saved["run"]["steps_done"]) if saved else 0
@@ -138,7 +144,6 @@ class TrainingRun:
         model = self.configs.model.build()
         if self.cfg.init_from and not self.checkpoint:
             take_weights(model, self.cfg.init_from)
-        apply(model, self.configs.precision)
         recompute(model, self.configs.trainer.recompute)
         return model.train()
 
@@ -153,6 +158,7 @@ class TrainingRun:
             schedule=c.schedule,
             seed=c.seed,
             validation_batches=c.trainer.validation_batches,
+            precision=c.precision,
         )
         return stage
 
@@ -168,14 +174,12 @@ class TrainingRun:
         """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""
         if self.is_first:
             self._take_folder()
-        slow = warn_if_slow(self.configs.precision, self._device_type())
-        if slow:
-            self.console.print(f"warning: {slow}", highlight=False)
-        peak = self.configs.hardware.peak(self._device_type(), self.configs.precision.name)
+        peak = self.configs.hardware.peak(self._device_type(), peak_format(self.configs.precision, self._device_type()))
         tokens_in, max_steps = self.configs.data.tokens_in, self.configs.trainer.max_steps
         tokens = tokens_in(max_steps)
         left = tokens - tokens_in(self.first_step)
-        print_banner(self.console, self.folder, self.counts, tokens, left, peak, self.first_step, max_steps)
+        said = coverage(self.model, self.configs.precision, self._device_type())
+        print_banner(self.console, self.folder, self.counts, tokens, left, peak, self.first_step, max_steps, said)
         trainer = self._trainer(peak)
         with lost_ranks_named(self.folder):
             trainer.fit(self.stage, ckpt_path=self.checkpoint)
@@ -197,7 +201,6 @@ class TrainingRun:
             devices=settings.devices,
             num_nodes=settings.nodes,
             strategy=strategy(settings, self.stage.modules_rest),
-            precision=self.configs.precision.lightning,
             max_steps=settings.max_steps,
             max_epochs=-1,
             check_val_every_n_epoch=None,
@@ -211,14 +214,24 @@ class TrainingRun:
             callbacks=[
                 Throughput(self.counts.flops_per_token, peak),
                 ExpertLoad(),
+                *self._observers(),
                 Samples(self._sample),
                 Provenance(self.folder, self.configs.seed, self.data.manifest),
                 ProgressLine(self.console),
                 Summary(self.folder, self._facts()),
                 Checkpointing(self.folder, settings.checkpoint_every, settings.keep_checkpoints),
             ],
-            plugins=[AtomicCheckpointIO(), cluster_environment()],
+            plugins=[
+                AtomicCheckpointIO(),
+                cluster_environment(),
+                precision_plugin(self.configs.precision, self._device_type()),
+            ],
         )
+
+    def _observers(self) -> list[Quantisation]:
+        """Who watches what is quantised, if anything is."""
+        recipe = self.configs.precision
+        return [Quantisation(recipe.observe_every)] if isinstance(recipe, Float8) else []
 
     def _facts(self) -> dict[str, Any]:
         """For the summary, which rank 0 alone writes; they cost a pass over the corpus."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from deepseek_lab.config import CheckedConfig
-from deepseek_lab.precision.recipe import has_bf16_units
+from deepseek_lab.precision.selection import has_bf16_units
 
 
 class Card(NamedTuple):

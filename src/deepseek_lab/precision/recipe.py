@@ -1,56 +1,159 @@
-"""The number format of a run, and the one place where it meets a model.
+"""The number format of a run as data: what is rounded, how, and what stays high.
 
-* fp32   weights, products and sums in fp32
-* bf16   products in bf16 under autocast; weights, gradients, optimiser state, norms, softmax, router
-         scores and the loss stay in fp32, as in DeepSeek-V3 §3.3 for what it keeps high
+* FullPrecision  weights, products and sums in fp32
+* BFloat16       products of bf16 numbers, sums in fp32
+* Float8         products of e4m3 numbers with scales, after DeepSeek-V3 §3.3, and the plainer schemes it is
+                 compared with (one scale a row or a tensor; blocks of activation gradients, appendix B.2)
 
-Both keep fp32 master weights and replace no module. A recipe that multiplies in a narrower format
-replaces `nn.Linear` and `seams.GroupedMatmul` here, leaving embedding, head, router and norms alone.
+In all of them weights, gradients and the optimiser's state are fp32 unless the recipe says otherwise, and the
+attention itself, norms, softmax, router scores and the loss are never quantised. `apply` lays a recipe over a built
+model, from outside: the model names no format.
 
-Left out: bf16 master weights, in which small updates are lost to rounding.
+Left out: fp16, whose range ends at 65,504, so that it needs loss scaling; no DeepSeek model used it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-import torch
-from torch import nn
+from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.precision.formats import FORMATS
+from deepseek_lab.precision.operands import Rules
+from deepseek_lab.precision.quantise import TINIEST, TURNED, Rounding
 
-from deepseek_lab.config import CheckedConfig
+BackendName = Literal["auto", "native", "emulated"]
+Operand = Literal["attention_output", "expert_input", "expert_down_gradient"]
 
-_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""Names torch gives to the instructions that multiply bf16: two of x86, two of ARM."""
+OPERANDS: dict[str, str] = {
+    "attention_output": ".attention.wo",
+    "expert_input": ".experts.gate_up_matmul",
+    "expert_down_gradient": ".experts.down_matmul",
+}
+"""How the name of the layer ends whose operand V3 §3.3.3 treats apart: input, input, gradient."""
+
+TOGETHER = [
+    {"activation": "1x128", "weight": "128x128", "gradient": "1x128"},
+    {"activation": "1x128", "weight": "128x128", "gradient": "128x128"},
+    {"activation": "row", "weight": "row", "gradient": "row"},
+    {"activation": "tensor", "weight": "tensor", "gradient": "tensor"},
+]
+"""The tiles that can be multiplied with each other in all three products."""
+
+
+class Recipe(Protocol):
+    """What the house asks of every recipe."""
+
+    @property
+    def name(self) -> str:
+        """fp32, bf16, fp8, …: the option of the group."""
+
+    @property
+    def backend(self) -> BackendName:
+        """Who multiplies."""
+
+    @property
+    def format(self) -> Literal["fp32", "bf16", "fp8"]:
+        """What the large products multiply: the peak of the hardware that counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(CheckedConfig):
-    """What the products of a run are computed in."""
+class FullPrecision(CheckedConfig):
+    """Everything in fp32. It has but one backend; the field is there so that a sweep can set it for all recipes."""
 
-    name: Literal["fp32", "bf16"]
+    name: str
+    backend: BackendName = "auto"
 
     @property
-    def lightning(self) -> Literal["32-true", "bf16-mixed"]:
-        """The `precision` that Lightning's Trainer takes for this recipe."""
-        return "32-true" if self.name == "fp32" else "bf16-mixed"
+    def format(self) -> Literal["fp32"]:
+        """See `Recipe.format`."""
+        return "fp32"
 
 
-def apply(model: nn.Module, recipe: Recipe) -> None:
-    """Puts a built model into the recipe's format, in place, names kept; call it before the optimiser is made.
+@dataclass(frozen=True, kw_only=True)
+class BFloat16(CheckedConfig):
+    """Products of bf16. kept_high: parts of names that the emulation leaves in fp32, as the FP8 recipes do."""
 
-    For fp32 and bf16: floating-point parameters and buffers become fp32 (a model read from a bf16
-    checkpoint is widened).
-    """
-    model.float()
+    name: str
+    backend: BackendName
+    kept_high: list[str]
+
+    @property
+    def format(self) -> Literal["bf16"]:
+        """See `Recipe.format`."""
+        return "bf16"
+
+    def rules(self, layer: str) -> Rules:
+        """Every operand is rounded to bf16."""
+        return Rules()
 
 
-def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bf16 in hardware."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(bool(capabilities.get(name)) for name in _BF16_UNITS)
+@dataclass(frozen=True, kw_only=True)
+class Float8(CheckedConfig):
+    """Scaled products of FP8. The defaults of conf/precision/fp8.yaml are DeepSeek-V3's."""
+
+    name: str
+    backend: BackendName
+    kept_high: list[str]
+    activation_tile: Literal["1x128", "row", "tensor"]
+    weight_tile: Literal["128x128", "row", "tensor"]
+    gradient_tile: Literal["1x128", "128x128", "row", "tensor"]
+    gradient_format: Literal["e4m3", "e5m2"]
+    scale_format: Literal["fp32", "ue8m0"]
+    power_of_two: list[Operand]
+    attention_output_format: Literal["e4m3", "e5m6"]
+    smallest_amax: float
+    cache_swiglu_input: bool
+    accumulator: Literal["fp32", "14_bit", "14_bit_promoted"]
+    master_weights: Literal["fp32", "bf16"]
+    observe_every: int
+
+    def check(self) -> None:
+        """Raises ConfigError for tiles that no product takes together."""
+        tiles = {"activation": self.activation_tile, "weight": self.weight_tile, "gradient": self.gradient_tile}
+        if tiles not in TOGETHER:
+            partners = sorted({t["gradient"] for t in TOGETHER if t["activation"] == self.activation_tile})
+            weight = next(t["weight"] for t in TOGETHER if t["activation"] == self.activation_tile)
+            raise ConfigError(
+                f"= {self.activation_tile} goes with weight_tile={weight} and gradient_tile={' or '.join(partners)}",
+                "activation_tile",
+            )
+        self.require_positive("observe_every")
+        if not 0 < self.smallest_amax < 1:
+            raise ConfigError(f"must be above 0 and under 1, not {self.smallest_amax}", "smallest_amax")
+
+    @property
+    def format(self) -> Literal["fp8"]:
+        """See `Recipe.format`."""
+        return "fp8"
+
+    def rules(self, layer: str) -> Rules:
+        """How the operands of the layer of this name are rounded."""
+        is_output = layer.endswith(OPERANDS["attention_output"])
+        is_input = layer.endswith(OPERANDS["expert_input"]) and "expert_input" in self.power_of_two
+        activation = self._rounding(self.activation_tile, is_input or self._is_special(is_output), "e4m3")
+        down = layer.endswith(OPERANDS["expert_down_gradient"]) and "expert_down_gradient" in self.power_of_two
+        gradient = self._rounding(self.gradient_tile, down, self.gradient_format, TINIEST)
+        weight = self._rounding(self.weight_tile, False, "e4m3")
+        kept = None
+        if is_output and self.attention_output_format == "e5m6":
+            kept = self._rounding(self.activation_tile, self._is_special(True), "e5m6")
+        return Rules(
+            activation=activation,
+            activation_again=_turned(activation),
+            weight=weight,
+            weight_again=_turned(weight),
+            gradient=gradient,
+            gradient_again=_turned(gradient),
+            kept=kept,
+        )
+
+    def _is_special(self, is_output: bool) -> bool:
+        return is_output and "attention_output" in self.power_of_two
+
+    def _rounding(self, tile: str, power_of_two: bool, form: str, smallest: float | None = None) -> Rounding:
+        exact = power_of_two or self.scale_format == "ue8m0"
+        return Rounding(tile, FORMATS[form], exact, self.smallest_amax if smallest is None else smallest)
 
 
-def warn_if_slow(recipe: Recipe, device_type: str) -> str | None:
-    """One line when the recipe is slower than fp32 on this machine, else None."""
-    if recipe.name == "bf16" and device_type == "cpu" and not has_bf16_units():
-        return "precision=bf16 on a CPU without bf16 units runs about 6 times slower than precision=fp32"
-    return None
+def _turned(how: Rounding) -> Rounding | None:
+    """The rounding for the product that contracts the other side; None where the same numbers serve."""
+    return how.turned() if how.tile in TURNED else None

@@ -19,6 +19,7 @@ import torch.distributed
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
+from deepseek_lab.precision import FullPrecision, Recipe, apply
 from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
 from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError
@@ -58,8 +59,9 @@ class Stage(Resumable):
         schedule: ScheduleConfig,
         seed: int,
         validation_batches: int | None = None,
+        precision: Recipe | None = None,
     ) -> None:
-        """`validation_batches` None takes the whole held-out split."""
+        """`validation_batches` None takes the whole held-out split; `precision` None is fp32."""
         super().__init__(seed, str(data.manifest["hash"]))
         self.automatic_optimization = False
         self.model = model
@@ -67,6 +69,7 @@ class Stage(Resumable):
         self.optimizer_config = optimizer
         self.schedule = schedule
         self.validation_batches = validation_batches
+        self.precision = precision or FullPrecision(name="fp32")
         self.paused_seconds = 0.0
         """Seconds that went neither into steps nor into data: validation, checkpoints."""
         self.register_buffer("bad_step", torch.full((), -1, dtype=torch.int64), persistent=False)
@@ -153,7 +156,11 @@ class Stage(Resumable):
         return optimizer
 
     def configure_model(self) -> None:
-        """Shards the model, in place and with its names kept, where the strategy has a mesh for it (trainer=fsdp)."""
+        """Lays the precision's recipe over the model, then shards it where the strategy has a mesh (trainer=fsdp).
+
+        Both in place and with names kept; a second call changes nothing.
+        """
+        apply(self.model, self.precision, self.trainer.strategy.root_device.type)
         if self._device_mesh is not None:
             shard(self.model, self._device_mesh["data_parallel"])
 

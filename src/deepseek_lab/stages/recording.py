@@ -48,11 +48,11 @@ class Recording(LightningModule):
             logger.log_metrics(dict(values), step=self.steps_done)
         self._has_open_row = True
 
-    def record_histogram(self, name: str, heights: Sequence[float]) -> None:
-        """Logs one bar an index. Raises KeyError for a name that metrics.py lacks."""
+    def record_histogram(self, name: str, heights: Sequence[float], first: int = 0) -> None:
+        """Logs one bar an index, from `first` on. Raises KeyError for a name that metrics.py lacks."""
         metrics.describe(name)
         for logger in self._curve_loggers():
-            logger.log_histogram(name, heights, self.steps_done)
+            logger.log_histogram(name, heights, self.steps_done, first)
 
     def record_text(self, name: str, text: str) -> None:
         """Logs a text of the step just finished."""

@@ -96,7 +96,7 @@ class JsonLinesLogger(Logger):
         """Adds to `samples.jsonl`."""
         self.samples.add(step, {name: text})
 
-    def log_histogram(self, name: str, heights: Sequence[float], step: int) -> None:
+    def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
         """Left to TensorBoard: one row of 256 experts and 60 layers would dwarf the curves."""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

@@ -46,17 +46,20 @@ class TensorBoardCurves(TensorBoardLogger):
         self.experiment.add_text(name, "".join(f"    {line}\n" for line in text.splitlines() or [""]), step)
 
     @rank_zero_only
-    def log_histogram(self, name: str, heights: Sequence[float], step: int) -> None:
-        """One bar an index (an expert), of the height given; index i stands at i - 1/2 … i + 1/2."""
+    def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
+        """One bar an index (an expert, an exponent), of the height given; index i stands at i - 1/2 … i + 1/2.
+
+        first: the index of the first bar.
+        """
         count, total = len(heights), float(sum(heights))
         self.experiment.add_histogram_raw(
             name,
-            min=-0.5,
-            max=count - 0.5,
+            min=first - 0.5,
+            max=first + count - 0.5,
             num=total,
-            sum=float(sum(i * h for i, h in enumerate(heights))),
-            sum_squares=float(sum(i * i * h for i, h in enumerate(heights))),
-            bucket_limits=[i + 0.5 for i in range(count)],
+            sum=float(sum(i * h for i, h in enumerate(heights, first))),
+            sum_squares=float(sum(i * i * h for i, h in enumerate(heights, first))),
+            bucket_limits=[first + i + 0.5 for i in range(count)],
             bucket_counts=list(heights),
             global_step=step,
         )

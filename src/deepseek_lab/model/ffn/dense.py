@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig
-from deepseek_lab.seams import recomputable
+from deepseek_lab.seams import Nonlinearity
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -68,9 +68,10 @@ class DenseFeedForward(nn.Module):
     def __init__(self, dim: int, intermediate_size: int) -> None:
         super().__init__()
         self.gate_up = nn.Linear(dim, 2 * intermediate_size, bias=False)
+        self.swiglu = Nonlinearity(swiglu)
         self.down = nn.Linear(intermediate_size, dim, bias=False)
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """(…, D) -> (…, D)."""
-        out: Tensor = self.down(recomputable(swiglu, self.gate_up(x_ND)))
+        out: Tensor = self.down(self.swiglu(self.gate_up(x_ND)))
         return out

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import swiglu
-from deepseek_lab.seams import GroupedMatmul, recomputable
+from deepseek_lab.seams import GroupedMatmul, Nonlinearity, recomputable
 
 
 class Experts(nn.Module):
@@ -26,6 +26,7 @@ class Experts(nn.Module):
         self.gate_up_EXD = nn.Parameter(torch.empty(n_experts, 2 * intermediate_size, dim))
         self.down_EDI = nn.Parameter(torch.empty(n_experts, dim, intermediate_size))
         self.gate_up_matmul = GroupedMatmul()
+        self.weighted_swiglu = Nonlinearity(_weighted_swiglu)
         self.down_matmul = GroupedMatmul()
 
     def forward(self, x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, load_E: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ class Experts(nn.Module):
         ends_E = load_E.cumsum(0).to(torch.int32)
         rows_MD = recomputable(torch.index_select, x_ND, 0, token_M)
         gate_up_MX = self.gate_up_matmul(rows_MD, self.gate_up_EXD, ends_E)
-        hidden_MI = recomputable(_weighted_swiglu, gate_up_MX, weight_NK.flatten()[order_M])
+        hidden_MI = self.weighted_swiglu(gate_up_MX, weight_NK.flatten()[order_M])
         y_MD = self.down_matmul(hidden_MI, self.down_EDI, ends_E)
         out: Tensor = _SumByToken.apply(y_MD, token_M, x_ND.shape[0])  # type: ignore[no-untyped-call]
         return out

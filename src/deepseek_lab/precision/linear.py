@@ -1,0 +1,139 @@
+"""A linear layer whose three products take rounded operands.
+
+What waits for the backward is the rounded activation; or, if the activation is computed again there, what it is
+made from: a cached SwiGLU (`nonlinearity`), or whatever `model.recompute` made note of.
+
+Shapes: N rows, D inputs, O outputs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_lab.precision.backend import Backend
+from deepseek_lab.precision.nonlinearity import Source, source_of
+from deepseek_lab.precision.operands import How, Operands
+from deepseek_lab.precision.quantise import Quantised
+from deepseek_lab.seams import LISTENER
+
+Move = Callable[[Tensor], Tensor]
+"""Rows to rows."""
+
+
+def _in_place(x: Tensor) -> Tensor:
+    return x
+
+
+class Layer:
+    """One layer's operands and what multiplies them: all that a product and its gradients need besides numbers."""
+
+    def __init__(self, operands: Operands, backend: Backend) -> None:
+        self.operands = operands
+        self.backend = backend
+
+    def activation(self, x_ND: Tensor) -> tuple[Quantised, Quantised]:
+        """The activation as Fprop multiplies it, and as it waits for the backward."""
+        rules = self.operands.rules
+        if rules.kept is None:
+            x = self.round("activation", x_ND, rules.activation)
+            return x, x
+        kept = self.round("activation", x_ND, rules.kept)
+        return self.round("activation", self.backend.restore(kept, rules.kept), rules.activation), kept
+
+    def weight(self, weight: Tensor) -> Quantised:
+        """The weight as Fprop multiplies it."""
+        return self.round("weight", weight, self.operands.rules.weight)
+
+    def weight_again(self, weight: Tensor) -> Quantised:
+        """The weight as Dgrad multiplies it, rounded from the master."""
+        rules = self.operands.rules
+        return self.round("weight", weight, rules.weight_again or rules.weight)
+
+    @property
+    def keeps_weight(self) -> bool:
+        """Whether the rounded weight of Fprop serves Dgrad too."""
+        return self.backend.keeps_weight and self.operands.rules.weight_again is None
+
+    def round(self, kind: str, x: Tensor, how: How) -> Quantised:
+        """An operand by one of the layer's rules."""
+        return self.backend.quantise(self.operands, kind, x, how)
+
+
+class Keeping:
+    """Which tensors of an activation wait for the backward, and how they become Wgrad's operand again."""
+
+    def __init__(self, layer: Layer, x_ND: Tensor, kept: Quantised, source: Source | None) -> None:
+        self.layer, self.n_inputs = layer, x_ND.shape[-1]
+        listener = LISTENER.get()
+        self.is_noted = source is None and listener is not None and listener.knows(x_ND)
+        self.remaking = source.remaking if source else None
+        self.tensors: Sequence[Tensor | None] = (
+            source.kept if source else (x_ND,) if self.is_noted else (kept.values, kept.scale)
+        )
+
+    def operand(self, tensors: Sequence[Tensor | None], move: Move = _in_place) -> Quantised:
+        """Wgrad's operand, from the tensors that waited; `move` lays out the rows before they share scales."""
+        layer, rules = self.layer, self.layer.operands.rules
+        if self.remaking is not None:
+            x_ND = self.remaking.graph(tensors)[1].detach().flatten(0, -2)
+            return layer.round("activation", move(x_ND.float()), rules.activation_again or rules.activation)
+        first, *rest = tensors
+        assert first is not None, "always kept"
+        kept = layer.activation(first)[1] if self.is_noted else Quantised(first, rest[0], None)
+        if rules.activation_again is None:
+            return kept
+        x_ND = layer.backend.restore(kept, rules.kept or rules.activation)[..., : self.n_inputs]
+        return layer.round("activation", move(x_ND), rules.activation_again)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, weight_OD: Tensor, layer: Layer, source: Source | None) -> Tensor:
+        with torch.autocast(x_ND.device.type, enabled=False):
+            x, kept = layer.activation(x_ND)
+            weight = layer.weight(weight_OD)
+            y_NO = layer.backend.product(x, weight)[: x_ND.shape[0], : weight_OD.shape[0]]
+        keeping = Keeping(layer, x_ND, kept, source)
+        ctx.layer, ctx.keeping, ctx.dtypes = layer, keeping, (x_ND.dtype, weight_OD.dtype)
+        held = (weight.values, weight.scale) if layer.keeps_weight else (weight_OD, None)
+        ctx.save_for_backward(*held, *keeping.tensors)
+        return y_NO.to(output_dtype(x_ND))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        values_OD, scale, *tensors = ctx.saved_tensors
+        layer: Layer = ctx.layer
+        rules, product, keeping = layer.operands.rules, layer.backend.product, ctx.keeping
+        dy_NO = grads[0].float()
+        dy = layer.round("gradient", dy_NO, rules.gradient)
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            weight = Quantised(values_OD, scale, None) if layer.keeps_weight else layer.weight_again(values_OD)
+            dx = product(dy, weight.t())[: dy_NO.shape[0], : keeping.n_inputs].to(ctx.dtypes[0])
+        if ctx.needs_input_grad[1]:
+            again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
+            dweight = product(again.t(), keeping.operand(tensors).t())
+            dweight = dweight[: dy_NO.shape[1], : keeping.n_inputs].to(ctx.dtypes[1])
+        return dx, dweight, None, None
+
+
+def output_dtype(x: Tensor) -> torch.dtype:
+    """What a product of this input gives where it is called: autocast's dtype, or the input's."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+class RoundedLinear(nn.Linear):
+    """An `nn.Linear` whose class was changed by `precision.apply`; it keeps its parameters and their names."""
+
+    layer: Layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) -> (…, O)."""
+        y_NO: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
+            x.flatten(0, -2), self.weight, self.layer, source_of(x)
+        )
+        y = y_NO.unflatten(0, x.shape[:-1])
+        return y if self.bias is None else y + self.bias.to(y.dtype)

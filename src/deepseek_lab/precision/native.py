@@ -1,0 +1,2 @@
+class Native:
+    keeps_weight = False
