@@ -29,6 +29,7 @@ from deepseek_lab.optim.param_groups import param_groups
 from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
+from precision_recipes import fp8
 from tiny_run import VOCABULARY, TinyAdamW, TinyData, tiny_stage, tiny_trainer
 
 MAX_NORM = 0.1
@@ -40,6 +41,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "late": {"mtp_late_weight": 0.0, "mtp_late_from": 0.3},
     "v3": {"recompute": "v3"},
     "block": {"recompute": "block"},
+    "fp8": {"precision": fp8()},
 }
 """Variants of the network or of training; a scenario `fsdp-tied` names one."""
 

@@ -137,6 +137,7 @@ def tiny_stage(
     optimizer: Any = None,
     config: Transformer.Config | None = None,
     validation_batches: int = 2,
+    precision: Any = None,
     **knobs: Any,
 ) -> PretrainStage:
     torch.manual_seed(seed)
@@ -149,6 +150,7 @@ def tiny_stage(
         schedule=Warmup(),
         seed=seed,
         validation_batches=validation_batches,
+        precision=precision,
     )
 
 

@@ -1,7 +1,8 @@
 """The table of every curve: its name, its unit, what it is divided by and what it means.
 
 A stage and a callback may record only names that stand here, so two runs can be compared and a
-spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` and `{operand}` for a word.
+spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` and
+`{operand}` for a word.
 
 Left out: how a curve is computed (stages/, callbacks/) and where it goes (trainer_plugins/).
 """

@@ -14,6 +14,7 @@ DEFAULTS = {
     "weight_decay": 0.1,
     "max_grad_norm": 1.0,
     "fused": True,
+    "moments": "fp32",
 }
 
 
@@ -73,3 +74,48 @@ def test_bad_configs(field, value):
 
 def test_clipping_may_be_off():
     assert AdamW.Config(**DEFAULTS | {"max_grad_norm": None}).max_grad_norm is None
+
+
+def narrow_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))
+
+
+def train(model, optimizer, steps):
+    for step in steps:
+        optimizer.zero_grad()
+        generator = torch.Generator().manual_seed(step)
+        model(torch.randn(4, 6, generator=generator)).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_narrow_moments_are_wide_ones_rounded_after_each_step(fused):
+    model, reference = narrow_model(), narrow_model()
+    optimizer = AdamW.Config(**DEFAULTS | {"moments": "bf16", "fused": fused}).build(model)
+    wide = AdamW.Config(**DEFAULTS | {"fused": fused}).build(reference)
+    for step in range(4):
+        train(model, optimizer, [step])
+        train(reference, wide, [step])
+        for state in wide.state.values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name].copy_(state[name].bfloat16())
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    kept = {value.dtype for state in optimizer.state.values() for name, value in state.items() if name != "step"}
+    assert kept == {torch.bfloat16}
+    assert len(optimizer.param_groups) == 2
+
+
+def test_narrow_moments_resume_to_the_bit():
+    whole, model = narrow_model(), narrow_model()
+    config = AdamW.Config(**DEFAULTS | {"moments": "bf16"})
+    train(whole, config.build(whole), range(6))
+    first = config.build(model)
+    train(model, first, range(3))
+    resumed = config.build(model)
+    resumed.load_state_dict(first.state_dict())
+    assert all(s["exp_avg"].dtype == torch.bfloat16 for s in resumed.state.values())
+    train(model, resumed, range(3, 6))
+    for ours, theirs in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -13,7 +13,7 @@ from deepseek_lab.planning.memory import MicroBatch, kept_by
 from tests.model.tiny import LAYERS, VOCABULARY, build, config, mixture
 from tiny_run import NO_BALANCE, V3_BALANCE
 
-BATCH = MicroBatch(size=2, seq_len=24, precision="fp32", device_type="cpu", isolate_documents=False, repeated=False)
+BATCH = MicroBatch(size=2, seq_len=24, narrow=False, device_type="cpu", isolate_documents=False, repeated=False)
 
 
 def planned(model_config, batch, balance, how="none"):
@@ -39,7 +39,7 @@ def measured(model_config, batch, balance, how="none"):
         return output, [balance_losses(r.affinity_BTE, r.chosen_BTK, None, balance) for r in routing]
 
     forward()  # fills the cache of rotary frequencies
-    with torch.autocast("cpu", torch.bfloat16, enabled=batch.precision == "bf16"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=batch.narrow):
         return kept_for_backward(forward, model.parameters())
 
 
@@ -88,7 +88,7 @@ def test_every_variant_keeps_what_is_planned(attention, ffn, mtp):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("how", ["v3", "block"])
 def test_recomputation_keeps_what_is_planned(how, precision):
-    batch = dataclasses.replace(BATCH, precision=precision)
+    batch = dataclasses.replace(BATCH, narrow=precision == "bf16")
     variant = config(
         "gqa", "moe", 0 if precision == "bf16" else 1
     )  # no narrow norms: on a CPU torch keeps more of them
@@ -112,7 +112,7 @@ def test_every_layer_keeps_a_mask_of_its_own():
 
 def test_autocast_keeps_copies_of_the_weights_it_multiplies():
     """Half the bytes of every matrix in a product but the router's, which stays in fp32."""
-    narrow = dataclasses.replace(BATCH, precision="bf16")
+    narrow = dataclasses.replace(BATCH, narrow=True)
     variant = config("gqa", mixture(router="softmax", norm_topk_prob=False))
     kept = planned(variant, narrow, NO_BALANCE)
     assert kept == measured(variant, narrow, NO_BALANCE)

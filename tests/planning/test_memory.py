@@ -12,7 +12,7 @@ from deepseek_lab.planning.memory import MicroBatch, kept_by, loss_bytes, memory
 from tests.model.tiny import build, config
 from tiny_run import V3_BALANCE
 
-BATCH = MicroBatch(size=2, seq_len=24, precision="fp32", device_type="cpu", isolate_documents=False, repeated=False)
+BATCH = MicroBatch(size=2, seq_len=24, narrow=False, device_type="cpu", isolate_documents=False, repeated=False)
 
 
 def planned(batch, shards=1, model_config=None):
@@ -45,7 +45,7 @@ def test_sharding_divides_everything_but_activations():
 
 
 def test_copies_in_a_narrow_format_are_weights_that_sharding_does_not_divide():
-    narrow = dataclasses.replace(BATCH, precision="bf16")
+    narrow = dataclasses.replace(BATCH, narrow=True)
     parts, kept, model = planned(narrow, shards=4)
     assert kept.weight_copies > 0
     assert parts.weights == sum(parameter.numel() for parameter in model.parameters()) + kept.weight_copies

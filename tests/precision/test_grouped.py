@@ -7,8 +7,8 @@ import torch
 from deepseek_lab.precision import apply
 from deepseek_lab.precision.grouped import Moves
 from deepseek_lab.seams import GroupedMatmul
-from tests.precision.recipes import bf16, fp8
-from tests.precision.reference import linear_gradients, quantised
+from precision_recipes import bf16, fp8
+from tests.precision.float64_reference import linear_gradients, quantised
 
 SIZES = (3, 0, 150, 128, 1)
 ENDS = torch.tensor(np.cumsum(SIZES), dtype=torch.int32)

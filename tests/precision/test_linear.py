@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from deepseek_lab.precision import apply
-from tests.precision.recipes import bf16, fp8
-from tests.precision.reference import E5M6, linear_gradients, quantised
+from precision_recipes import bf16, fp8
+from tests.precision.float64_reference import E5M6, linear_gradients, quantised
 
 
 def made(recipe, n_inputs=200, n_outputs=150, name="lin", bias=False):

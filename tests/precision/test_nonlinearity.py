@@ -8,7 +8,7 @@ from deepseek_lab.model.ffn.dense import DenseFeedForward, swiglu
 from deepseek_lab.precision import apply
 from deepseek_lab.precision.nonlinearity import source_of
 from deepseek_lab.precision.quantise import Rounding, quantise
-from tests.precision.recipes import fp8
+from precision_recipes import fp8
 
 
 def feed_forward(recipe, name="ffn"):

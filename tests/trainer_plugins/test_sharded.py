@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
+from precision_recipes import fp8
 from tiny_ranks import MAX_NORM, fit, ranks_stage, start
 from tiny_run import rows
 
-FAST = ("ddp", "fsdp", "fsdp<one:7", "ddp<fsdp:14", "fsdp-v3", "ddp-block", "fsdp-poisoned")
+FAST = ("ddp", "fsdp", "fsdp<one:7", "ddp<fsdp:14", "fsdp-v3", "ddp-block", "fsdp-poisoned", "ddp-fp8", "fsdp-fp8")
 SLOW = (
     *("fsdp-tied", "fsdp-late", "ddp-late", "ddp-tied", "ddp<one:7", "fsdp<ddp:14", "ddp<fsdp:7", "ddp-poisoned"),
     *("fsdp-block", "ddp-v3"),
@@ -43,9 +44,24 @@ def test_the_runs_are_worth_comparing(root: Path) -> None:
     assert one[-1]["val/loss"] > 0
 
 
-@pytest.mark.parametrize("scenario", [name for name in FAST if "poisoned" not in name])
+@pytest.mark.parametrize("scenario", [name for name in FAST if "poisoned" not in name and "fp8" not in name])
 def test_two_ranks_give_the_curves_of_one_process(root: Path, scenario: str) -> None:
     assert_same_curves(root / scenario, root / "one")
+
+
+@pytest.mark.parametrize("scenario", ["ddp-fp8", "fsdp-fp8"])
+def test_fp8_is_laid_over_the_model_before_it_is_wrapped(root: Path, scenario: str) -> None:
+    """The same names as without FP8, and the curves of one process, but where a sum's last bit moves a rounding."""
+    one = root / "one-fp8"
+    if not one.exists():
+        one.mkdir()
+        fit(one, ranks_stage(precision=fp8()))
+    losses = [[row["train/loss"] for row in rows(folder) if "train/loss" in row] for folder in (one, root / scenario)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+    plain = [row["train/loss"] for row in rows(root / "one") if "train/loss" in row]
+    assert losses[1] != pytest.approx(plain, rel=1e-5)
+    ours, theirs = (read_checkpoint(root / run / "checkpoints" / checkpoint_name(20)) for run in (scenario, "one"))
+    assert layout(ours["state_dict"]) == layout(theirs["state_dict"])
 
 
 @pytest.mark.parametrize("scenario", ["ddp", "fsdp", "ddp<fsdp:14"])

@@ -53,7 +53,7 @@ def training_step(model: Transformer, optimizer: torch.optim.Optimizer, tokens_B
 def _linears(name: str, recipes: Sequence[Recipe]) -> dict[str, Callable[[Tensor], float]]:
     n_rows, n_inputs, n_outputs = LINEARS[name]
     x_ND, grad_NO = torch.randn(n_rows, n_inputs).requires_grad_(), torch.randn(n_rows, n_outputs)
-    steps = {}
+    steps: dict[str, Callable[[Tensor], float]] = {}
     for recipe in recipes:
         torch.manual_seed(0)
         layer = nn.Sequential(nn.Linear(n_inputs, n_outputs, bias=False))
@@ -63,7 +63,7 @@ def _linears(name: str, recipes: Sequence[Recipe]) -> dict[str, Callable[[Tensor
 
 
 def _models(name: str, recipes: Sequence[Recipe]) -> dict[str, Callable[[Tensor], float]]:
-    steps = {}
+    steps: dict[str, Callable[[Tensor], float]] = {}
     for recipe in recipes:
         model = network(*STEPS[name][:2])
         apply(model, recipe)

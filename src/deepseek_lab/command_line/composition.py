@@ -24,6 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.config import ConfigError, closest, nearest
 
+NO_SUCH_OPTION = {
+    ("precision", "fp16"): "its range ends at 65,504 and its gradients vanish without loss scaling, which no DeepSeek "
+    "model used; bf16 has the range of fp32"
+}
+"""Why an option that many expect is not there."""
+
 
 def one_line(error: object) -> str:
     """The text of an error without its line breaks."""
@@ -168,6 +174,8 @@ class Composer:
                 default = self.groups()[group]
                 problem = "chooses nothing unless it is typed; leave it out" if default is None else "needs an option"
                 raise ConfigError(f"{problem} (options: {', '.join(options)})", group)
+            if (group, str(name)) in NO_SUCH_OPTION:
+                raise ConfigError(f"has no option '{name}': {NO_SUCH_OPTION[group, str(name)]}", group)
             if str(name) not in options:
                 hint = nearest(str(name), options)
                 raise ConfigError(f"has no option '{name}'{hint} (options: {', '.join(options)})", group)

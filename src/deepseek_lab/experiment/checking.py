@@ -15,6 +15,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
+from deepseek_lab.precision import backend_of
 
 
 def check(cfg: DictConfig) -> None:
@@ -23,6 +24,7 @@ def check(cfg: DictConfig) -> None:
     _check_devices(configs)
     _check_processes(configs)
     check_parts(configs)
+    _check_precision(configs)
     if cfg.resume:
         require_same_run(cfg, Path(cfg.resume))
 
@@ -69,6 +71,17 @@ def _check_processes(configs: ExperimentConfigs) -> None:
         )
     if me.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ConfigError("needs srun to be told --ntasks-per-node, with the same number", "trainer.devices")
+
+
+def _check_precision(configs: ExperimentConfigs) -> None:
+    """Whether this machine can multiply what the recipe asks for, and the strategy shard its masters."""
+    on_gpu = configs.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    try:
+        backend_of(configs.precision, "cuda" if on_gpu else "cpu")
+    except ConfigError as error:
+        raise error.at("precision") from None
+    if getattr(configs.precision, "master_weights", "fp32") == "bf16" and configs.trainer.strategy == "fsdp":
+        raise ConfigError("= bf16 mixes dtypes, which fsdp does not shard; use trainer=ddp", "precision.master_weights")
 
 
 def _check_batch(configs: ExperimentConfigs) -> None:

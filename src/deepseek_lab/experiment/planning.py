@@ -7,7 +7,6 @@ that cannot run on any machine is a row with its reason; whether this one has th
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -19,14 +18,13 @@ from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.experiment.checking import check_parts
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.plan_table import Row, render
-from deepseek_lab.model.recompute import How, recompute
-from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.objectives.balance import Balance
+from deepseek_lab.model.recompute import recompute
 from deepseek_lab.planning.counts import Counts, count
 from deepseek_lab.planning.kept import fake_tensors, make_fake
 from deepseek_lab.planning.memory import Memory, MicroBatch, memory
 from deepseek_lab.planning.plan import Machine, Plan
-from deepseek_lab.precision import Recipe, apply
+from deepseek_lab.precision import apply, surroundings
+from deepseek_lab.precision.selection import HOPPER, peak_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +80,13 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
     batch = MicroBatch(
         size=size,
         seq_len=data.seq_len,
-        precision=configs.precision.name,
+        narrow=surroundings(configs.precision, _device_type(configs)) == "bf16",
         device_type=_device_type(configs),
         isolate_documents=data.isolate_documents,
         repeated=data.batch_size > size * trainer.world_size,
     )
     shards = trainer.world_size if trainer.strategy == "fsdp" else 1
-    counts, needed = _sizes(configs.model, configs.precision, configs.balance, batch, shards, trainer.recompute)
+    counts, needed = _sizes(configs, batch, shards)
     return Plan(
         counts=counts,
         cache_dtype=settings.cache_dtype,
@@ -103,19 +101,33 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
     )
 
 
-@cache
-def _sizes(
-    model: Transformer.Config, precision: Recipe, balance: Balance, batch: MicroBatch, shards: int, how: How
-) -> tuple[Counts, Memory]:
+def _sizes(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:
     """Counts and memory of the network as a run builds it; jobs that differ in their seed share them."""
+    moment_bytes = 2 if getattr(configs.optimizer, "moments", "fp32") == "bf16" else 4
+    parts = (configs.model, configs.precision, configs.balance, batch, shards, configs.trainer.recompute, moment_bytes)
+    key = (repr(parts), _capability(configs))
+    if key not in _KNOWN:
+        _KNOWN[key] = _measured(configs, batch, shards, moment_bytes)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[Any, tuple[Counts, Memory]] = {}
+
+
+def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int, moment_bytes: int) -> tuple[Counts, Memory]:
     with torch.device("meta"):
-        built = model.build().train()
-        apply(built, precision)
-        recompute(built, how)
+        built = configs.model.build().train()
+        apply(built, configs.precision, batch.device_type, _capability(configs))
+        recompute(built, configs.trainer.recompute)
     counts = count(built, batch.seq_len)
     with fake_tensors():
         make_fake(built)
-        return counts, memory(built, balance, batch, shards)
+        return counts, memory(built, configs.balance, batch, shards, moment_bytes)
+
+
+def _capability(configs: ExperimentConfigs) -> tuple[int, int]:
+    """Of the card that is planned for; one that is not named counts as Hopper."""
+    return (8, 0) if configs.hardware.name == "a100" else HOPPER
 
 
 def _device_type(configs: ExperimentConfigs) -> str:
@@ -132,7 +144,9 @@ def _machine(configs: ExperimentConfigs, mfu: float) -> Machine:
     return Machine(
         hardware=hardware.name,
         devices=configs.trainer.world_size,
-        peak_flops=hardware.peak(device_type, configs.precision.name) if here else None,
+        peak_flops=hardware.peak(device_type, peak_format(configs.precision, device_type, _capability(configs)))
+        if here
+        else None,
         memory_bytes=hardware.memory_bytes,
         price_per_hour=hardware.price_per_hour,
         mfu=mfu,

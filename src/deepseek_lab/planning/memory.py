@@ -1,6 +1,6 @@
 """Bytes that training holds on one device, by what they are for.
 
-Weights and gradients stand in fp32 and AdamW keeps two fp32 moments: they follow from the number of parameters.
+Weights and gradients stand in the parameters' dtype and AdamW keeps two moments: they follow from the parameters.
 What a forward pass keeps is counted on the built module (see `kept`); the loss adds its buffers.
 
 The peak is the sum of the parts. They stand all at once where a step has several micro-batches; with a single one
@@ -18,6 +18,7 @@ from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance, balance_losses
 from deepseek_lab.objectives.next_token import rows_at_a_time
 from deepseek_lab.planning.kept import FusedKernels, Kept, kept_for_backward
+from deepseek_lab.planning.shapes_only import multiply_shapes_only
 
 MOMENTS = 2
 """Numbers that AdamW keeps for each parameter."""
@@ -27,14 +28,14 @@ _FP32, _BF16 = 4, 2
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """One forward pass: `size` sequences of `seq_len` tokens in `precision` on a `device_type`.
+    """One forward pass: `size` sequences of `seq_len` tokens on a `device_type`, `narrow` under autocast to bf16.
 
     repeated: whether a step has several of them, so that gradients stand beside activations.
     """
 
     size: int
     seq_len: int
-    precision: str
+    narrow: bool
     device_type: str
     isolate_documents: bool
     repeated: bool
@@ -55,18 +56,20 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def memory(model: Transformer, balance: Balance, batch: MicroBatch, shards: int) -> Memory:
+def memory(model: Transformer, balance: Balance, batch: MicroBatch, shards: int, moment_bytes: int = _FP32) -> Memory:
     """Memory of one device; `model` is built of fake tensors, inside whose mode this is called.
 
-    shards: devices that divide weights, gradients and moments among them (1: each holds all).
+    shards: devices that divide weights, gradients and moments among them (1: each holds all). moment_bytes: of one
+    number of AdamW's state.
     """
     kept = kept_by(model, balance, batch)
-    n_bytes = _FP32 * sum(parameter.numel() for parameter in model.parameters())
+    n_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    n_numbers = sum(parameter.numel() for parameter in model.parameters())
     share = -(-n_bytes // shards)
     return Memory(
         weights=share + kept.weight_copies,
         gradients=share,
-        optimizer=MOMENTS * share,
+        optimizer=-(-MOMENTS * moment_bytes * n_numbers // shards),
         activations=kept.activations + loss_bytes(model, batch),
     )
 
@@ -80,8 +83,8 @@ def kept_by(model: Transformer, balance: Balance, batch: MicroBatch) -> Kept:
         output = model(ids_BT, document_BT=document_BT, mtp=len(model.mtp) > 0)
         return output, _balance(output, balance)
 
-    narrow = batch.precision != "fp32"
-    with FusedKernels(batch.device_type != "cpu"), torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+    multiply_shapes_only(model)
+    with FusedKernels(batch.device_type != "cpu"), torch.autocast("cpu", torch.bfloat16, enabled=batch.narrow):
         return kept_for_backward(forward, model.parameters())
 
 
@@ -100,7 +103,7 @@ def loss_bytes(model: Transformer, batch: MicroBatch) -> int:
     depths = len(model.mtp)
     rows = batch.size * sum(batch.seq_len - depth for depth in range(depths + 1))
     chunk = min(rows, rows_at_a_time(vocab_size, batch.device_type))
-    narrow = 0 if batch.precision == "fp32" else _BF16 * vocab_size * (chunk + dim)
+    narrow = _BF16 * vocab_size * (chunk + dim) if batch.narrow else 0
     head_gradient = _FP32 * vocab_size * dim if batch.repeated else 0
     joined = _FP32 * rows * dim if depths else 0
     return _FP32 * (rows * dim + chunk * vocab_size) + joined + narrow + head_gradient

@@ -27,7 +27,9 @@ from deepseek_lab.seams import GroupedMatmul, Nonlinearity
 Rounded = RoundedLinear | RoundedGroupedMatmul
 
 
-def apply(model: nn.Module, recipe: Recipe, device_type: str = "cpu") -> None:
+def apply(
+    model: nn.Module, recipe: Recipe, device_type: str = "cpu", capability: tuple[int, int] | None = None
+) -> None:
     """Puts a built model into the recipe's format for a kind of device; a second call changes nothing.
 
     Floating-point parameters and buffers become fp32 (a model read from a bf16 checkpoint is widened), but for the
@@ -35,7 +37,7 @@ def apply(model: nn.Module, recipe: Recipe, device_type: str = "cpu") -> None:
     """
     if any(isinstance(module, (RoundedLinear, RoundedGroupedMatmul)) for module in model.modules()):
         return
-    backend = backend_of(recipe, device_type)
+    backend = backend_of(recipe, device_type, capability)
     model.float()
     if isinstance(recipe, Float8) or (isinstance(recipe, BFloat16) and backend == "emulated"):
         _round_products(model, recipe, _backend(recipe, backend))

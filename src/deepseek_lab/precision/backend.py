@@ -28,11 +28,11 @@ class Backend(Protocol):
     def quantise(self, operands: Operands, kind: str, x: Tensor, how: How) -> Quantised:
         """(…, R, C) operand of a kind; notes it with its layer."""
 
-    def restore(self, x: Quantised, how: How) -> Tensor:
+    def restore(self, x: Quantised) -> Tensor:
         """The numbers of an operand, fp32; may be padded to whole tiles."""
 
-    def product(self, a: Quantised, b: Quantised) -> Tensor:
-        """(M, K), (N, K) -> a·bᵀ (M, N)."""
+    def product(self, a: Quantised, b: Quantised, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+        """(M, K), (N, K) -> a·bᵀ (M, N); `dtype` at least. The result may be padded."""
 
     def grouped(self, x: Quantised, weight: Quantised, ends_E: Tensor) -> Tensor:
         """(M, K) rows sorted by expert, (E, N, K) -> (M, N)."""
@@ -59,11 +59,11 @@ class Emulated:
         operands.note(kind, x, result)
         return result
 
-    def restore(self, x: Quantised, how: How) -> Tensor:
+    def restore(self, x: Quantised) -> Tensor:
         """The numbers stand there already."""
         return x.values
 
-    def product(self, a: Quantised, b: Quantised) -> Tensor:
+    def product(self, a: Quantised, b: Quantised, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         """See `Backend.product`."""
         return a.values @ b.values.t() if self.accumulator is None else self.accumulator(a.values, b.values)
 

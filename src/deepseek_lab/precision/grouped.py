@@ -58,7 +58,7 @@ class _Grouped(torch.autograd.Function):
         keeping = Keeping(layer, x_MD, kept, source)
         ctx.layer, ctx.keeping, ctx.dtypes = layer, keeping, (x_MD.dtype, weight_EOD.dtype)
         held = (weight.values, weight.scale) if layer.keeps_weight else (weight_EOD, None)
-        ctx.save_for_backward(ends_E, *held, *keeping.tensors)
+        ctx.save_for_backward(ends_E, *held, *keeping.tensors(x_MD, kept, source))
         return y_MO.to(output_dtype(x_MD))
 
     @staticmethod

@@ -40,7 +40,7 @@ class Layer:
             x = self.round("activation", x_ND, rules.activation)
             return x, x
         kept = self.round("activation", x_ND, rules.kept)
-        return self.round("activation", self.backend.restore(kept, rules.kept), rules.activation), kept
+        return self.round("activation", self.backend.restore(kept)[..., : x_ND.shape[-1]], rules.activation), kept
 
     def weight(self, weight: Tensor) -> Quantised:
         """The weight as Fprop multiplies it."""
@@ -62,16 +62,17 @@ class Layer:
 
 
 class Keeping:
-    """Which tensors of an activation wait for the backward, and how they become Wgrad's operand again."""
+    """How the tensors that wait for the backward become Wgrad's operand again; autograd alone holds them."""
 
     def __init__(self, layer: Layer, x_ND: Tensor, kept: Quantised, source: Source | None) -> None:
-        self.layer, self.n_inputs = layer, x_ND.shape[-1]
+        self.layer, self.n_inputs, self.tile = layer, x_ND.shape[-1], kept.tile
         listener = LISTENER.get()
         self.is_noted = source is None and listener is not None and listener.knows(x_ND)
         self.remaking = source.remaking if source else None
-        self.tensors: Sequence[Tensor | None] = (
-            source.kept if source else (x_ND,) if self.is_noted else (kept.values, kept.scale)
-        )
+
+    def tensors(self, x_ND: Tensor, kept: Quantised, source: Source | None) -> Sequence[Tensor | None]:
+        """What autograd shall save."""
+        return source.kept if source else (x_ND,) if self.is_noted else (kept.values, kept.scale)
 
     def operand(self, tensors: Sequence[Tensor | None], move: Move = _in_place) -> Quantised:
         """Wgrad's operand, from the tensors that waited; `move` lays out the rows before they share scales."""
@@ -81,10 +82,10 @@ class Keeping:
             return layer.round("activation", move(x_ND.float()), rules.activation_again or rules.activation)
         first, *rest = tensors
         assert first is not None, "always kept"
-        kept = layer.activation(first)[1] if self.is_noted else Quantised(first, rest[0], None)
+        kept = layer.activation(first)[1] if self.is_noted else Quantised(first, rest[0], None, self.tile)
         if rules.activation_again is None:
             return kept
-        x_ND = layer.backend.restore(kept, rules.kept or rules.activation)[..., : self.n_inputs]
+        x_ND = layer.backend.restore(kept)[..., : self.n_inputs]
         return layer.round("activation", move(x_ND), rules.activation_again)
 
 
@@ -98,7 +99,7 @@ class _Linear(torch.autograd.Function):
         keeping = Keeping(layer, x_ND, kept, source)
         ctx.layer, ctx.keeping, ctx.dtypes = layer, keeping, (x_ND.dtype, weight_OD.dtype)
         held = (weight.values, weight.scale) if layer.keeps_weight else (weight_OD, None)
-        ctx.save_for_backward(*held, *keeping.tensors)
+        ctx.save_for_backward(*held, *keeping.tensors(x_ND, kept, source))
         return y_NO.to(output_dtype(x_ND))
 
     @staticmethod
@@ -114,7 +115,7 @@ class _Linear(torch.autograd.Function):
             dx = product(dy, weight.t())[: dy_NO.shape[0], : keeping.n_inputs].to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
             again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
-            dweight = product(again.t(), keeping.operand(tensors).t())
+            dweight = product(again.t(), keeping.operand(tensors).t(), torch.float32)
             dweight = dweight[: dy_NO.shape[1], : keeping.n_inputs].to(ctx.dtypes[1])
         return dx, dweight, None, None
 
@@ -135,5 +136,5 @@ class RoundedLinear(nn.Linear):
         y_NO: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
             x.flatten(0, -2), self.weight, self.layer, source_of(x)
         )
-        y = y_NO.unflatten(0, x.shape[:-1])
+        y: Tensor = y_NO.unflatten(0, x.shape[:-1])
         return y if self.bias is None else y + self.bias.to(y.dtype)

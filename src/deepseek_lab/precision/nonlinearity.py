@@ -28,7 +28,7 @@ _MARK = "_made_from"
 class Remaking:
     """Computes an output again, once for the linear behind and for the nonlinearity itself."""
 
-    def __init__(self, function: Callable[..., Tensor], restore: Callable[[Quantised], Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], restore: Callable[[Tensor, Tensor | None], Tensor]) -> None:
         self.function = function
         self.restore = restore
         self._made: tuple[list[Tensor], Tensor] | None = None
@@ -38,7 +38,7 @@ class Remaking:
         if self._made is None:
             values, scale, *others = kept
             assert values is not None, "values are always kept"
-            first = self.restore(Quantised(values, scale, None))
+            first = self.restore(values, scale)
             with torch.enable_grad():
                 inputs = [first, *(x for x in others if x is not None)]
                 leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
@@ -96,10 +96,12 @@ class CachedNonlinearity(Nonlinearity):
             return out
         n_columns, rule = x.shape[-1], self.operands.rules.activation
 
-        def restore(kept: Quantised) -> Tensor:
-            return self.backend.restore(kept, rule)[..., :n_columns].to(x.dtype)
-
         kept = self.backend.quantise(self.operands, "activation", x.detach().flatten(0, -2), rule)
+        tile, dtype, backend = kept.tile, x.dtype, self.backend
+
+        def restore(values: Tensor, scale: Tensor | None) -> Tensor:
+            return backend.restore(Quantised(values, scale, None, tile))[..., :n_columns].to(dtype)
+
         source = Source(Remaking(self.function, restore), (kept.values, kept.scale, *(y.detach() for y in others)))
         out = _Cached.apply(x, source, *others)  # type: ignore[no-untyped-call]
         setattr(out, _MARK, source)

@@ -27,22 +27,24 @@ LOWEST_EXPONENT = -64
 N_EXPONENTS = 80
 
 
+def quantised_modules(model: nn.Module) -> list[RoundedLinear | RoundedGroupedMatmul]:
+    """The linears and grouped products that multiply rounded operands, in the order of the model."""
+    return [module for module in model.modules() if isinstance(module, (RoundedLinear, RoundedGroupedMatmul))]
+
+
 def observed_operands(model: nn.Module) -> list[Operands]:
-    """The operands of every quantised layer, in the order of the model."""
-    found = []
-    for module in model.modules():
-        if isinstance(module, (RoundedLinear, RoundedGroupedMatmul)):
-            found.append(module.layer.operands)
-        elif isinstance(module, CachedNonlinearity):
-            found.append(module.operands)
-    return found
+    """The operands of every product and cached nonlinearity."""
+    cached = [module.operands for module in model.modules() if isinstance(module, CachedNonlinearity)]
+    return [*(module.layer.operands for module in quantised_modules(model)), *cached]
 
 
 def non_finite_operand(model: nn.Module) -> str | None:
-    """The first layer one of whose operands held a NaN or infinity when last quantised, and which; None if none did."""
-    for operands in observed_operands(model):
-        for kind, amax in operands.amax.items():
-            if not bool(amax.isfinite().all()):
+    """The operand that held a NaN or infinity when last quantised, the first in a step's order; None if none did."""
+    layers = observed_operands(model)
+    for kind, in_order in (("weight", layers), ("activation", layers), ("gradient", layers[::-1])):
+        for operands in in_order:
+            amax = operands.amax.get(kind)
+            if amax is not None and not bool(amax.isfinite().all()):
                 return f"{kind} of {operands.name}"
     return None
 
@@ -74,7 +76,7 @@ class Observation:
         """The share of the non-zero numbers of a kind that became zero."""
         return self.flushed[kind] / max(self.nonzero[kind], 1)
 
-    def compare(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def compare(self, layer: RoundedLinear, inputs: Any, output: Tensor) -> None:
         """‖y - y_bf16‖ / ‖y_bf16‖ of a linear's result."""
         with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
             x, weight = (to_bfloat16(t.detach()).values for t in (inputs[0], layer.weight))
@@ -97,7 +99,8 @@ def observing(model: nn.Module) -> Iterator[Observation]:
     layers = observed_operands(model)
     for operands in layers:
         operands.watch = observation.note
-    hook = sampled[1].register_forward_hook(observation.compare) if sampled else None
+    compare: Any = observation.compare
+    hook = sampled[1].register_forward_hook(compare) if sampled else None
     try:
         yield observation
     finally:

@@ -14,7 +14,6 @@ Shapes: R rows, C columns, any leading dimensions; tiles of r×c, so R/r × C/c 
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deepseek_lab.precision.formats import E4M3, FloatFormat, power_of_two_above, round_within_range
@@ -71,17 +70,20 @@ class Rounding:
 class Quantised:
     """values (…, R, C); scale and amax (…, R/r, C/c) fp32, None where there are no scales (bf16).
 
-    From `quantise`, values are q·s in fp32; from `store`, q in its narrow dtype with R and C padded to whole tiles.
+    From `quantise`, values are q·s in fp32; from `store`, q in its narrow dtype with R and C padded to whole tiles,
+    and `tile` says which they are.
     """
 
     values: Tensor
     scale: Tensor | None
     amax: Tensor | None
+    tile: str | None = None
 
     def t(self) -> "Quantised":
         """The transposed matrix, as views."""
         scale, amax = (None if x is None else x.transpose(-2, -1) for x in (self.scale, self.amax))
-        return Quantised(self.values.transpose(-2, -1), scale, amax)
+        tile = self.tile and TURNED.get(self.tile, self.tile)
+        return Quantised(self.values.transpose(-2, -1), scale, amax, tile)
 
 
 def tiled(x: Tensor, tile: Tile) -> Tensor:
@@ -90,7 +92,9 @@ def tiled(x: Tensor, tile: Tile) -> Tensor:
     rows, columns = tile.sides(n_rows, n_columns)
     missing = (-n_columns % columns, -n_rows % rows)
     if any(missing):
-        x = F.pad(x, (0, missing[0], 0, missing[1]))
+        wide = x.new_zeros(*x.shape[:-2], n_rows + missing[1], n_columns + missing[0])
+        wide[..., :n_rows, :n_columns] = x
+        x = wide
     return x.reshape(*x.shape[:-2], x.shape[-2] // rows, rows, x.shape[-1] // columns, columns)
 
 
@@ -115,7 +119,7 @@ def quantise(x: Tensor, how: Rounding) -> Quantised:
     """
     tiles = tiled(x.float(), TILES[how.tile])
     flat = tiles.flatten(0, -4)
-    rounded, pieces = torch.empty_like(flat), max(1, _AT_ONCE // max(1, flat[0].numel()))
+    rounded, pieces = torch.empty_like(flat), _tiles_at_once(flat)
     work = torch.empty_like(flat[:pieces])
     amax = torch.cat(
         [
@@ -125,6 +129,12 @@ def quantise(x: Tensor, how: Rounding) -> Quantised:
     ).view(*tiles.shape[:-3], tiles.shape[-2])
     values = _flat(rounded.view(tiles.shape))[..., : x.shape[-2], : x.shape[-1]]
     return Quantised(values, scale_of(amax, how), amax)
+
+
+def _tiles_at_once(tiles: Tensor) -> int:
+    """All of them, but on a CPU no more than its cache holds."""
+    at_once = _AT_ONCE // max(1, tiles[0].numel()) if tiles.device.type == "cpu" else len(tiles)
+    return max(1, at_once)
 
 
 def _round_tiles(tiles: Tensor, how: Rounding, into: Tensor, work: Tensor) -> Tensor:
@@ -148,13 +158,14 @@ def store(x: Tensor, how: Rounding) -> Quantised:
     amax = amax_of(tiles)
     scale = scale_of(amax, how)
     narrow = (tiles / scale[..., :, None, :, None]).clamp_(-how.form.max, how.form.max).to(how.form.dtype)
-    return Quantised(_flat(narrow), scale, amax)
+    return Quantised(_flat(narrow), scale, amax, how.tile)
 
 
-def restore(stored: Quantised, tile: str) -> Tensor:
+def restore(stored: Quantised) -> Tensor:
     """What `store` kept, (…, R, C) padded, as q·s in fp32."""
-    assert stored.scale is not None, "nothing stored without scales"
-    return _flat(tiled(stored.values.float(), TILES[tile]) * stored.scale[..., :, None, :, None])
+    assert stored.scale is not None, "nothing is stored without scales"
+    assert stored.tile is not None, "nothing is stored without tiles"
+    return _flat(tiled(stored.values.float(), TILES[stored.tile]) * stored.scale[..., :, None, :, None])
 
 
 def _flat(tiles: Tensor) -> Tensor:

@@ -50,10 +50,6 @@ class Recipe(Protocol):
     def backend(self) -> BackendName:
         """Who multiplies."""
 
-    @property
-    def format(self) -> Literal["fp32", "bf16", "fp8"]:
-        """What the large products multiply: the peak of the hardware that counts."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FullPrecision(CheckedConfig):
@@ -61,11 +57,6 @@ class FullPrecision(CheckedConfig):
 
     name: str
     backend: BackendName = "auto"
-
-    @property
-    def format(self) -> Literal["fp32"]:
-        """See `Recipe.format`."""
-        return "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +66,6 @@ class BFloat16(CheckedConfig):
     name: str
     backend: BackendName
     kept_high: list[str]
-
-    @property
-    def format(self) -> Literal["bf16"]:
-        """See `Recipe.format`."""
-        return "bf16"
 
     def rules(self, layer: str) -> Rules:
         """Every operand is rounded to bf16."""
@@ -119,11 +105,6 @@ class Float8(CheckedConfig):
         self.require_positive("observe_every")
         if not 0 < self.smallest_amax < 1:
             raise ConfigError(f"must be above 0 and under 1, not {self.smallest_amax}", "smallest_amax")
-
-    @property
-    def format(self) -> Literal["fp8"]:
-        """See `Recipe.format`."""
-        return "fp8"
 
     def rules(self, layer: str) -> Rules:
         """How the operands of the layer of this name are rounded."""

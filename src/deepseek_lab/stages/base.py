@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from deepseek_lab.precision import FullPrecision, Recipe, apply
+from deepseek_lab.precision.observation import non_finite_operand
 from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
 from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError
@@ -202,12 +203,14 @@ class Stage(Resumable):
         micro_batches = self.data.step_batch(step - 1, self.global_rank, self.trainer.world_size)
         batch = StepBatch(micro_batches).to(self.device)
         totals = self._totals(batch)
+        operand = non_finite_operand(self.model)
         where = first_non_finite(
             self.model,
             lambda: torch.stack([self.micro_loss(micro, totals)[0] for micro in batch.micro_batches]).sum(),
             lambda place: int(self.over_ranks(torch.tensor(place, device=self.device), "MIN")),
         )
-        raise TrainingError(f"step {step}: the loss or its gradient is not finite, first in the {where}")
+        quantised = f"; first quantised as the {operand}" if operand else ""
+        raise TrainingError(f"step {step}: the loss or its gradient is not finite, first in the {where}{quantised}")
 
     # Batches
 

@@ -7,7 +7,7 @@ import yaml
 
 from deepseek_lab.precision import BFloat16, Float8
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "precision"
+CONF = Path(__file__).resolve().parents[1] / "conf" / "precision"
 
 
 def _values(name):
