@@ -4,10 +4,10 @@ import io
 import json
 
 import pytest
+from deepseek_lab.report.figure import line, loss_figure
 from matplotlib.image import imread
 
 from deepseek_lab.report.comparison import compare
-from deepseek_lab.report.figure import line, loss_figure
 from deepseek_lab.report.runs import read_runs
 
 

@@ -3,10 +3,10 @@
 Runs are told apart by what differs between their choices and typed values; the seed does not count, so
 the seeds of one variant stand together and a variant's figure is their mean. How far two seeds of the
 baseline lie apart says what the seed alone does to the result: spread = max − min over the baseline's
-seeds. A difference to the baseline that is not larger may be chance. With two or three seeds that is a
-rule of thumb and no statistical test: it can be wrong in both directions.
+seeds. A difference to the baseline that is not larger may be chance: a rule of thumb, for variants that
+share too few seeds with the baseline for an interval (`findings.py`).
 
-Pure: nothing is read or written here. Left out: intervals and tests, which two seeds cannot carry.
+Pure: nothing is read or written here.
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,10 @@ class Variant:
     def written(self) -> str:
         """What tells it apart, as a person types it: `attention=mla ffn=moe`."""
         return " ".join(f"{key}={value}" for key, value in self.settings)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """The last value of a curve by seed, of the runs that have one."""
+        return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     @property
     def loss(self) -> float:
@@ -160,9 +164,11 @@ def _one_a_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def _named(variants: Sequence[Variant], name: str) -> Variant:
+    """The variant of this label, or the first that holds all settings of `attention=mha ffn=dense`."""
     labels = {variant.label: variant for variant in variants}
-    written = {variant.written: variant for variant in variants}
-    found = labels.get(name) or written.get(name)
+    asked = set(name.split())
+    fitting = (v for v in variants if asked <= {f"{k}={each}" for k, each in run_settings(v.runs[0]).items()})
+    found = labels.get(name) or next(fitting, None)
     if found is None:
         problem = f"names no variant: {name}{nearest(name, labels)} (variants: {', '.join(labels)})"
         raise ConfigError(problem, "baseline")
