@@ -19,7 +19,7 @@ from deepseek_lab.report.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
 
-NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "hydra", "hardware", "debug"})
+NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "match", "hydra", "hardware", "debug"})
 """Top-level keys that do not tell one variant from another."""
 
 
@@ -120,17 +120,17 @@ def run_settings(run: Run) -> dict[str, str]:
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that tell the variants apart, typed ones first.
+    """The keys that tell the variants apart: as few as do, typed choices before typed values before the rest.
 
-    A key that nobody typed and that only follows another (`ffn=moe` brings `balance=auxiliary_free`)
-    is left out.
+    A key that only follows another is left out: `ffn=moe` brings `balance=auxiliary_free`, and matching gives each
+    `attention` its own `model.intermediate_size`.
     """
     settings = [run_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for each in settings for key in each))
     differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     typed = {key for run in runs for key in typed_settings(run)}
-    kept = [key for key in differing if key in typed]
-    for key in (key for key in differing if key not in typed):
+    kept: list[str] = []
+    for key in sorted(differing, key=lambda key: (key not in typed, "." in key)):
         if _n_groups(settings, [*kept, key]) > _n_groups(settings, kept):
             kept.append(key)
     return kept
