@@ -8,17 +8,18 @@ import pytest
 
 from deepseek_lab.config import DataError
 from deepseek_lab.report.comparison import compare
+from deepseek_lab.report.difference_figures import difference_figures
 from deepseek_lab.report.figures import draw
 from deepseek_lab.report.findings import evidence
-from deepseek_lab.report.load_figure import relative
+from deepseek_lab.report.load_figure import load_figures, relative
 from deepseek_lab.report.loads import read_loads
-from deepseek_lab.report.pareto import front
+from deepseek_lab.report.pareto import front, pareto_figures
 from deepseek_lab.report.question import read_question
 from deepseek_lab.report.runs import read_runs
 
 
-def drawn(folder):
-    return {picture.name: picture for picture in draw(evidence(compare(read_runs(folder)[0]), read_question([])))}
+def drawn(folder, figures=draw):
+    return {picture.name: picture for picture in figures(evidence(compare(read_runs(folder)[0]), read_question([])))}
 
 
 def test_the_front_is_what_no_other_beats_in_both():
@@ -27,15 +28,15 @@ def test_the_front_is_what_no_other_beats_in_both():
 
 
 def test_costs_that_are_alike_have_no_figure(runs, three_seeds):
-    assert {name for name in drawn(three_seeds) if name.startswith("pareto")} == {"pareto_kv"}
+    assert set(drawn(three_seeds, pareto_figures)) == {"pareto_kv"}
     runs.add("mqa", counts={"total_params": 1, "active_params": 1, "mtp_params": 0, "flops_per_token": 5e6})
-    assert {name for name in drawn(three_seeds) if name.startswith("pareto")} == {"pareto_kv", "pareto_flops"}
+    assert set(drawn(three_seeds, pareto_figures)) == {"pareto_kv", "pareto_flops"}
 
 
 def test_differences_are_drawn_where_there_are_intervals(sweep, runs):
-    assert not [name for name in drawn(sweep) if name.startswith("difference")]
+    assert not drawn(sweep, difference_figures)
     runs.add("mla", 2, 2.17)
-    assert "difference_val_bits_per_byte" in drawn(sweep)
+    assert set(drawn(sweep, difference_figures)) == {"difference_val_bits_per_byte"}
 
 
 def with_loads(folder, rows):
@@ -55,15 +56,15 @@ def test_loads_are_the_mean_of_the_second_half_layer_by_layer(runs):
 
 def test_only_a_mixture_gets_a_map_of_its_loads(runs):
     runs.add("mha")
-    assert "expert_load" not in drawn(runs.folder)
+    assert not drawn(runs.folder, load_figures)
     with_loads(runs.add("mla"), [(1, {1: [0.5, 0.5]})])
-    assert "expert_load" in drawn(runs.folder)
+    assert set(drawn(runs.folder, load_figures)) == {"expert_load"}
 
 
 def test_a_broken_file_of_loads_is_named(runs):
     (runs.add() / "expert_load.jsonl").write_text("{\n")
     with pytest.raises(DataError, match=r"expert_load\.jsonl line 1: is no JSON"):
-        drawn(runs.folder)
+        drawn(runs.folder, load_figures)
 
 
 def test_pictures_are_svg_that_asks_for_nothing(three_seeds):

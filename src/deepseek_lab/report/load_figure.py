@@ -18,6 +18,9 @@ from deepseek_lab.report.findings import Evidence
 from deepseek_lab.report.loads import read_loads
 
 Loads = dict[int, list[float]]
+MOST_NUMBERS = 16
+"""Experts side by side that leave room for a number."""
+
 TALLEST = 3.0
 """Inches of one panel, however many layers it has."""
 
@@ -55,6 +58,7 @@ def relative(load: Loads) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _map(panel: Any, variant: Variant, load: Loads, highest: float) -> Any:
     table = relative(load)
     image = panel.imshow(table, vmin=0, vmax=highest, cmap="cividis", aspect="auto", interpolation="nearest")
+    _numbers(panel, table, highest)
     panel.set_title(short_name(variant), fontsize=10, loc="left")
     layers = list(load)
     step = max(1, len(layers) // 8)
@@ -63,6 +67,15 @@ def _map(panel: Any, variant: Variant, load: Loads, highest: float) -> Any:
     panel.set_ylabel("layer", fontsize=11)
     panel.tick_params(labelsize=10)
     return image
+
+
+def _numbers(panel: Any, table: np.ndarray[Any, np.dtype[np.float64]], highest: float) -> None:
+    """Each cell's number where there is room: then the map reads without its colours, too."""
+    if table.shape[1] > MOST_NUMBERS:
+        return
+    for (row, column), value in np.ndenumerate(table):
+        colour = "black" if value > 0.55 * highest else "white"
+        panel.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, color=colour)
 
 
 def _bar(figure: Figure, image: Any, panels: Any) -> None:

@@ -31,6 +31,9 @@ table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabu
 th, td { padding: 6px 12px; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
 th.word, td.word { text-align: left; }
+td.word { white-space: normal; min-width: 6em; max-width: 56ch; }
+td.word:last-child { min-width: 20em; overflow-wrap: anywhere; }
+td.word code { background: none; padding: 0; white-space: nowrap; }
 tbody tr:hover { background: #f7f7f7; }
 .figures { display: grid; gap: 24px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
 figure { margin: 8px 0; }
@@ -43,6 +46,7 @@ pre { overflow-x: auto; padding: 10px 12px; background: #f2f2f2; border-radius: 
 @media (max-width: 600px) {
   body { padding: 16px 12px 48px; }
   th, td { padding: 6px 8px; }
+  th { white-space: normal; }
 }
 """
 
