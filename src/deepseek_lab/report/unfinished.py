@@ -1,9 +1,11 @@
 """Runs without `DONE`: how far they have come, whether something still writes them, and what their log says last.
 
-The launcher writes a run's output to `log.txt` in its folder and holds a lock while it writes. Where neither is
-there (a run started alone), a run is said to be still going, stopped or failed: its files do not tell which.
+The launcher writes a run's output to `log.txt` in its folder, and a run holds a lock on a file there while it
+writes. Where neither is there, a run is said to be still going, stopped or failed: its files do not tell which.
 """
 
+import contextlib
+import fcntl
 import json
 import re
 from collections import deque
@@ -22,7 +24,7 @@ class UnfinishedRun:
 
     step: the last one it logged, None before the first
     max_steps: how many it was to do; None when its config is missing
-    state: `running`, `failed`, `stopped`, or `unknown` where there is no log
+    state: `running`, `failed`, `stopped`, or `unknown` where neither a log nor a lock says
     log: the last lines of its log
     """
 
@@ -58,17 +60,30 @@ def read_unfinished(folder: Path) -> UnfinishedRun:
         folder=folder,
         step=_last_step(folder),
         max_steps=max_steps if isinstance(max_steps, int) else None,
-        state=_state(log),
+        state=_state(folder, log),
         log=log,
     )
 
 
-def _state(log: tuple[str, ...]) -> str:
-    """What the log says became of a run."""
-    if not log:
-        return "unknown"
-    failed = any(re.match(r"(error: |Traceback |\w+(\.\w+)*(Error|Exception): )", line) for line in log)
-    return "failed" if failed else "unknown"
+def _state(folder: Path, log: tuple[str, ...]) -> str:
+    """What lock and log say became of a run."""
+    locks = list(folder.glob("*lock"))
+    if any(map(is_locked, locks)):
+        return "running"
+    if any(re.match(r"(error: |Traceback |\w+(\.\w+)*(Error|Exception): )", line) for line in log):
+        return "failed"
+    return "stopped" if locks else "unknown"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds `path`; asked with a shared lock that is given back at once."""
+    with contextlib.suppress(OSError), path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 def _tail(path: Path) -> tuple[str, ...]:
