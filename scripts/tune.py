@@ -50,8 +50,10 @@ def distribution(override: Override) -> Any:
 
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
-        return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in value.tags)
+        low: Any = value.start
+        high: Any = value.end
+        whole = isinstance(low, int) and isinstance(high, int)
+        return (IntDistribution if whole else FloatDistribution)(low, high, log="log" in value.tags)
     if isinstance(value, RangeSweep) and isinstance(value.start, int) and isinstance(value.step, int):
         return IntDistribution(value.start, int(value.stop or 0) - 1, step=value.step)
     return CategoricalDistribution(list(override.sweep_string_iterator()))

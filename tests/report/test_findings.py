@@ -89,7 +89,7 @@ def test_one_common_seed_and_none_are_told_apart(runs):
     runs.add("mla", 1, 2.1)
     runs.add("gqa", 2, 2.1)
     words = said(runs.folder)
-    assert "share one seed, so no spread is known" in words["mla"]
+    assert "share one seed, which gives no interval" in words["mla"]
     assert "share no seed" in words["gqa"]
     assert asked(runs.folder).n_compared == 0
     assert on_their_number(asked(runs.folder)) is None

@@ -34,7 +34,8 @@ def read_curve(path: Path, tokens_per_step: float) -> tuple[Point, ...]:
     tokens_per_step: what stands in for `train/tokens` in a row that lacks it.
     """
     rows = json_rows(path, whole_text(path))
-    clock = [(_step(path, n, row), s) for n, row in enumerate(rows, 1) if (s := finite(row.get("perf/seconds")))]
+    timed = [(n, row, finite(row.get("perf/seconds"))) for n, row in enumerate(rows, start=1)]
+    clock = [(_step(path, n, row), seconds) for n, row, seconds in timed if seconds is not None]
     points = []
     for number, row in enumerate(rows, start=1):
         value = finite(row.get("val/bits_per_byte"))

@@ -97,8 +97,8 @@ def _without_interval(evidence: Evidence, finding: Finding) -> str:
     )
     words = ", ".join([words, *_cache(finding.variant, baseline)])
     if finding.seeds == 1:
-        return f"{words}. They share one seed, so no spread is known and nothing says how much of it is chance."
-    return f"{words}. They share no seed, so nothing says how much of it is the seed."
+        return f"{words}. They share one seed, which gives no interval: it may be chance."
+    return f"{words}. They share no seed, which gives no interval: it may be the seed's."
 
 
 def _circumstance(variant: Variant, baseline: Variant) -> str:

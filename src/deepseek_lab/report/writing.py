@@ -1,7 +1,7 @@
 """`write_report(runs)`: reads the runs below some folders, compares them, writes and prints what they show.
 
-Written are `report.md`, `report.html`, `table.csv` and `plots/`. Each file is written beside its name and renamed,
-so a reader, or a second report of a running sweep, never meets half a file.
+Written are `report.md`, `report.html`, `table.csv`, `plots/` and, for TensorBoard, `variants/`. Each is written
+beside its name and renamed, so a reader, or a second report of a running sweep, never meets half a file.
 """
 
 import os
@@ -26,6 +26,7 @@ from deepseek_lab.report.sections import Contents, document
 from deepseek_lab.report.table import csv_table
 from deepseek_lab.report.terminal import print_report
 from deepseek_lab.report.unfinished import UnfinishedRun
+from deepseek_lab.report.variant_curves import write_variant_curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,7 @@ def _write(contents: Contents, out: Path) -> Report:
     table = out / "table.csv" if contents.evidence else None
     if table is not None and contents.evidence is not None:
         write_whole(table, csv_table(contents.evidence).encode())
+        write_variant_curves(contents.evidence.comparison, out)
     write_whole(out / "report.html", page(contents.title, blocks).encode())
     write_whole(out / "report.md", markdown(blocks).encode())
     return Report(
