@@ -59,6 +59,7 @@ def test_the_loads_of_experts_get_a_row_a_validation(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         logger.log_histogram("moe/layer_1/load", [0.123456789, 0.876543211], step)
         logger.log_histogram("moe/layer_2/load", [0.5, 0.5], step)
+        logger.log_histogram("fp8/amax", [1.0], step)
         logger.log_metrics({"train/loss": 1.0}, step)
     logger.log_metrics({"val/loss": 1.0}, 3)
     logger.finalize("success")

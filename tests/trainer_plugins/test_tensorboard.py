@@ -75,7 +75,7 @@ def test_runs_of_a_sweep_are_overlaid_by_curves_that_exist(tmp_path: Path) -> No
     (event,) = events(tmp_path).Tensors(CONFIG_SUMMARY_TAG)
     layout = Layout.FromString(event.tensor_proto.string_val[0])
     patterns = [tag for category in layout.category for chart in category.chart for tag in chart.multiline.tag]
-    names = [curve.name.format(depth=2, layer=1, source="code") for curve in CURVES]
+    names = [re.sub(r"\{\w+\}", "2", curve.name) for curve in CURVES]
     assert len(patterns) > 5
     for pattern in patterns:
         assert [name for name in names if re.search(pattern, name)], f"{pattern} finds no curve of metrics.py"
