@@ -31,8 +31,8 @@ table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabu
 th, td { padding: 6px 12px; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
 th.word, td.word { text-align: left; }
-td.word { white-space: normal; min-width: 6em; max-width: 56ch; }
-td.word:last-child { min-width: 20em; overflow-wrap: anywhere; }
+td.word { white-space: normal; min-width: 6em; }
+td.word:last-child { min-width: 20em; max-width: 56ch; overflow-wrap: anywhere; }
 td.word code { background: none; padding: 0; white-space: nowrap; }
 tbody tr:hover { background: #f7f7f7; }
 .figures { display: grid; gap: 24px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
