@@ -11,7 +11,14 @@ def test_every_row_finds_itself_and_says_what_it_is_divided_by() -> None:
         assert curve.unit
         assert curve.denominator
         assert curve.meaning
+        assert curve.better in {"", "lower", "higher"}
     assert len({curve.name for curve in CURVES}) == len(CURVES)
+
+
+def test_losses_are_better_lower_and_settings_neither() -> None:
+    assert {curve.better for curve in CURVES if curve.name.startswith("val/")} == {"lower"}
+    assert describe("mtp/acceptance_1").better == "higher"
+    assert describe("train/lr").better == describe("perf/seconds").better == ""
 
 
 @pytest.mark.parametrize(

@@ -18,24 +18,41 @@ from deepseek_lab.config import nearest
 
 @dataclass(frozen=True)
 class Curve:
-    """One row of the table; `denominator` says what a value is a mean over."""
+    """One row of the table; `denominator` says what a value is a mean over.
+
+    better: which way is better, `lower` or `higher`; empty where neither is
+    """
 
     name: str
     unit: str
     denominator: str
     meaning: str
+    better: str = ""
 
 
 _WINDOW = "the steps since the last row; in a step, "
 
 CURVES: tuple[Curve, ...] = (
-    Curve("train/loss", "nats", _WINDOW + "as its parts below", "what the optimiser minimises: all losses, weighted"),
-    Curve("train/loss_next_token", "nats per token", _WINDOW + "all targets of all ranks", "next-token cross-entropy"),
+    Curve(
+        "train/loss",
+        "nats",
+        _WINDOW + "as its parts below",
+        "what the optimiser minimises: all losses, weighted",
+        "lower",
+    ),
+    Curve(
+        "train/loss_next_token",
+        "nats per token",
+        _WINDOW + "all targets of all ranks",
+        "next-token cross-entropy",
+        "lower",
+    ),
     Curve(
         "train/loss_mtp_{depth}",
         "nats per token",
         _WINDOW + "the targets that have a token so far ahead",
         "cross-entropy of the MTP module at this depth, before its weight",
+        "lower",
     ),
     Curve(
         "train/balance_loss",
@@ -43,34 +60,46 @@ CURVES: tuple[Curve, ...] = (
         _WINDOW + "all sequences; summed over the mixture layers",
         "all auxiliary balance losses, weighted",
     ),
-    Curve("train/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "next-token loss by bytes"),
+    Curve(
+        "train/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "next-token loss by bytes", "lower"
+    ),
     Curve("train/lr", "per step", "none: the last step", "learning rate after its schedule"),
     Curve("train/mtp_weight", "factor", "none: the last step", "λ of the MTP losses after its schedule"),
     Curve("train/grad_norm", "L2 norm", "the steps since the last row", "global gradient norm before clipping"),
     Curve("train/tokens", "tokens", "none: cumulative, all ranks", "targets trained on since the run began"),
-    Curve("val/loss", "nats per token", "all targets of the validation batches", "next-token cross-entropy"),
-    Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)"),
-    Curve("val/bits_per_byte", "bits per byte", "the UTF-8 bytes of the targets", "val/loss, free of the tokenizer"),
+    Curve("val/loss", "nats per token", "all targets of the validation batches", "next-token cross-entropy", "lower"),
+    Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)", "lower"),
+    Curve(
+        "val/bits_per_byte",
+        "bits per byte",
+        "the UTF-8 bytes of the targets",
+        "val/loss, free of the tokenizer",
+        "lower",
+    ),
     Curve(
         "val/{source}/bits_per_byte",
         "bits per byte",
         "the UTF-8 bytes of the targets from one corpus of a mixture",
         "val/bits_per_byte of that corpus alone",
+        "lower",
     ),
     Curve(
         "mtp/acceptance_{depth}",
         "share",
         "the drafts of the validation batches that stay within a document",
         "how often the MTP module at this depth drafts the main model's own greedy token",
+        "higher",
     ),
     Curve(
         "perf/tokens_per_second",
         "tokens per second",
         "the seconds since the last row, without validation and checkpoints",
         "training speed, all ranks",
+        "higher",
     ),
-    Curve("perf/mfu", "share", "the peak of all devices", "model FLOP/s over the hardware's peak FLOP/s"),
-    Curve("perf/memory_bytes", "bytes", "rank 0", "peak allocated on the GPU; on a CPU, resident now"),
+    Curve("perf/seconds", "seconds", "none: cumulative", "training so far, without validation and checkpoints"),
+    Curve("perf/mfu", "share", "the peak of all devices", "model FLOP/s over the hardware's peak FLOP/s", "higher"),
+    Curve("perf/memory_bytes", "bytes", "rank 0", "peak allocated on the GPU; on a CPU, resident now", "lower"),
     Curve(
         "moe/layer_{layer}/load",
         "share (histogram over experts)",
@@ -82,12 +111,14 @@ CURVES: tuple[Curve, ...] = (
         "factor",
         "the mean load; mean over layers, last step, all ranks",
         "load of the busiest expert (MaxVio = this - 1)",
+        "lower",
     ),
     Curve(
         "moe/load_entropy",
         "share",
         "ln E; mean over layers, last step, all ranks",
         "entropy of the load; 1 is even, 0 is one expert",
+        "higher",
     ),
     Curve(
         "fp8/{operand}/underflow_share",

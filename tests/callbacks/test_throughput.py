@@ -50,6 +50,9 @@ def test_validation_is_left_out_and_mfu_is_flops_over_peak(tmp_path: Path, monke
     assert timed[6]["perf/tokens_per_second"] == pytest.approx(per_second)
     assert timed[6]["perf/mfu"] == pytest.approx(per_second * 1000 / 1e6)
     assert speed.seconds == pytest.approx(12)
+    assert {row["step"]: row["perf/seconds"] for row in rows if "perf/seconds" in row} == pytest.approx(
+        {1: 2, 3: 6, 6: 12}
+    )
     again = Throughput()
     again.load_state_dict(speed.state_dict())
     assert again.seconds == speed.seconds

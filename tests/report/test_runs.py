@@ -13,7 +13,8 @@ def test_a_finished_run_is_read_whole(runs):
     assert (run.choices["attention"], run.seed, run.bits_per_byte) == ("mla", 3, 2.1)
     assert (run.total_params, run.kv_cache_bytes_per_token, run.trigram_bits_per_byte) == (1_060_000, 3072, 2.73)
     assert [point.step for point in run.curve] == list(range(0, 601, 50))
-    assert run.curve[-1].tokens == 614_400
+    assert (run.curve[-1].tokens, run.curve[-1].seconds) == (614_400, 50.0)
+    assert (run.flops_per_token, run.metrics["val/bits_per_byte"], run.match) == (6e6, 2.1, None)
 
 
 def test_runs_stand_in_the_order_of_their_sweep_not_of_their_names(runs):
@@ -41,6 +42,20 @@ def test_a_run_without_done_is_listed_with_its_last_whole_row(runs):
     finished, unfinished = read_runs(runs.folder)
     assert finished == []
     assert {run.folder.name: run.step for run in unfinished} == {running.name: 600, starting.name: None}
+    assert {run.progress for run in unfinished} == {"at step 600 of 600 (100%)", "before its first row"}
+
+
+def test_runs_of_several_sweeps_are_read_together_and_none_twice(runs):
+    first, second = runs.add("mha"), runs.add("mla")
+    finished, _ = read_runs([first, second, runs.folder])
+    assert [run.choices["attention"] for run in finished] == ["mha", "mla"]
+
+
+def test_a_match_is_read_and_none_is_no_match(runs):
+    stored = {"rule": "params", "target": 1000.0, "reached": 1004.0, "residual": 0.004}
+    match = read_run(runs.add(match=stored)).match
+    assert (match.rule, match.target, match.reached, match.residual) == ("params", 1000.0, 1004.0, 0.004)
+    assert read_run(runs.add(match={**stored, "rule": "none"})).match is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "no text \xff"])
@@ -88,7 +103,14 @@ def test_values_that_were_not_finite_are_no_points_and_missing_tokens_are_worked
     rows = [{"step": 10, "val/bits_per_byte": None}, {"step": 20, "val/bits_per_byte": 3.0}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (point,) = read_run(folder).curve
-    assert (point.step, point.tokens) == (20, 20 * 1024)
+    assert (point.step, point.tokens, point.seconds) == (20, 20 * 1024, None)
+
+
+def test_the_seconds_of_a_validation_lie_between_those_of_the_rows_around_it(runs):
+    folder = runs.add()
+    rows = [{"step": 10, "perf/seconds": 2.0}, {"step": 15, "val/bits_per_byte": 3.0}, {"step": 20, "perf/seconds": 6}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [point.seconds for point in read_run(folder).curve] == [4.0]
 
 
 def test_a_missing_folder_has_its_nearest_name(runs):

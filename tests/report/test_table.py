@@ -1,4 +1,4 @@
-"""The three forms of the table."""
+"""The table of the terminal and the one for computing on."""
 
 import csv
 import io
@@ -7,12 +7,14 @@ import pytest
 from rich.console import Console
 
 from deepseek_lab.report.comparison import compare
+from deepseek_lab.report.findings import evidence
+from deepseek_lab.report.question import read_question
 from deepseek_lab.report.runs import read_runs
-from deepseek_lab.report.table import csv_table, markdown_table, rich_table, short
+from deepseek_lab.report.table import csv_table, rich_table, short
 
 
 def compared(folder):
-    return compare(read_runs(folder)[0])
+    return evidence(compare(read_runs(folder)[0]), read_question([]))
 
 
 def printed(folder, width=80):
@@ -31,20 +33,28 @@ def test_every_value_fits_into_eighty_columns(sweep):
     assert "2.730" in next(line for line in text.splitlines() if "add-one trigram" in line)
 
 
-def test_markdown_holds_the_same_cells(sweep):
-    lines = markdown_table(compared(sweep)).splitlines()
-    assert len({line.count("|") for line in lines}) == 1
-    assert lines[3] == "| mqa | 1 | 3.842 | 2.260 | +0.050 beyond | 1.06M | 3,072 | 12,000 | 0.8 |"
+def test_an_interval_speaks_before_the_spread(three_seeds):
+    rows = {line.split()[0]: line for line in printed(three_seeds).splitlines() if line.strip()}
+    assert "−0.100 beyond" in rows["mla"]
+    assert "within" in rows["gqa"]
 
 
 def test_active_parameters_appear_where_they_differ(runs):
     counts = {"total_params": 3_100_000, "active_params": 1_200_000, "mtp_params": 0}
     runs.add("mha")
     runs.add("mla", counts=counts)
-    text = markdown_table(compared(runs.folder))
-    assert "params / active" in text
+    text = printed(runs.folder, width=120)
     assert "3.10M / 1.20M" in text
-    assert "| 1.06M |" in text
+    assert " 1.06M " in text
+
+
+def test_csv_holds_the_statistics_of_every_deciding_metric(three_seeds):
+    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(csv_table(compared(three_seeds))))}
+    mla = {key.removeprefix("val/bits_per_byte_"): value for key, value in rows["mla"].items()}
+    assert float(mla["difference"]) == pytest.approx(-0.0996667, abs=1e-6)
+    assert float(mla["low"]) < float(mla["difference"]) < float(mla["high"]) < 0
+    assert 2 * float(mla["p"]) == pytest.approx(float(mla["p_adjusted"]))
+    assert (rows["mha"]["val/bits_per_byte_difference"], rows["mha"]["flops_per_token"]) == ("", "6000000.0")
 
 
 def test_csv_is_not_rounded_and_leaves_the_unknown_empty(runs):

@@ -52,3 +52,29 @@ def test_samples_have_a_file_of_their_own(tmp_path: Path) -> None:
     logger.save()
     assert read_rows(tmp_path / "samples.jsonl") == [{"step": 5, "sample": "def f():\n    return 1"}]
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_the_loads_of_experts_get_a_row_a_validation(tmp_path: Path) -> None:
+    logger = JsonLinesLogger(tmp_path)
+    for step in (1, 2, 3):
+        logger.log_histogram("moe/layer_1/load", [0.123456789, 0.876543211], step)
+        logger.log_histogram("moe/layer_2/load", [0.5, 0.5], step)
+        logger.log_histogram("fp8/amax", [1.0], step)
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.log_metrics({"val/loss": 1.0}, 3)
+    logger.finalize("success")
+    assert read_rows(tmp_path / "expert_load.jsonl") == [
+        {"step": 3, "moe/layer_1/load": [0.12346, 0.87654], "moe/layer_2/load": [0.5, 0.5]}
+    ]
+    again = JsonLinesLogger(tmp_path, resume_step=2)
+    again.log_histogram("moe/layer_1/load", [1.0, 0.0], 4)
+    again.log_metrics({"val/loss": 1.0}, 4)
+    again.finalize("success")
+    assert [row["step"] for row in read_rows(tmp_path / "expert_load.jsonl")] == [4]
+
+
+def test_a_dense_run_leaves_no_file_of_loads(tmp_path: Path) -> None:
+    logger = JsonLinesLogger(tmp_path)
+    logger.log_metrics({"val/loss": 1.0}, 3)
+    logger.finalize("success")
+    assert not (tmp_path / "expert_load.jsonl").exists()

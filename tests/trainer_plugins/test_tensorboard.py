@@ -1,13 +1,17 @@
 """TensorBoard reads one line from a run that was killed and resumed, and HParams without a junk point."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
 
 from deepseek_lab.checkpoint.native import checkpoint_name
+from deepseek_lab.metrics import CURVES
 from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
 from tiny_run import rows, tiny_stage, tiny_trainer
 
@@ -62,6 +66,19 @@ def test_hparams_have_a_row_and_an_end_and_no_point_of_their_own(tmp_path: Path)
     assert points(tmp_path, "val/loss") == [(10, 2.0)]
     assert "config/text_summary" in events(tmp_path).Tags()["tensors"]
     assert not list((tmp_path / "tb").glob("*.yaml"))
+
+
+def test_runs_of_a_sweep_are_overlaid_by_curves_that_exist(tmp_path: Path) -> None:
+    logger = TensorBoardCurves(tmp_path)
+    logger.describe_run({"dim": 64}, ["val/loss"], "seed: 1")
+    logger.finalize("success")
+    (event,) = events(tmp_path).Tensors(CONFIG_SUMMARY_TAG)
+    layout = Layout.FromString(event.tensor_proto.string_val[0])
+    patterns = [tag for category in layout.category for chart in category.chart for tag in chart.multiline.tag]
+    names = [re.sub(r"\{\w+\}", "2", curve.name) for curve in CURVES]
+    assert len(patterns) > 5
+    for pattern in patterns:
+        assert [name for name in names if re.search(pattern, name)], f"{pattern} finds no curve of metrics.py"
 
 
 def test_a_resumed_run_describes_itself_once(tmp_path: Path) -> None:

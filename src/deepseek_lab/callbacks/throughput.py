@@ -54,6 +54,7 @@ class Throughput(Callback):
         self._count_seconds(pl_module)
         if not pl_module.log_due:
             return
+        pl_module.record({"perf/seconds": self.seconds})
         now, tokens = self._now(pl_module), int(pl_module.latest["train/tokens"])
         if self._mark is not None and now > self._mark[0]:
             self._record(pl_module, (tokens - self._mark[1]) / (now - self._mark[0]), trainer.world_size)

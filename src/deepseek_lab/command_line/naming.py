@@ -42,15 +42,21 @@ def _word(override: str) -> str:
 
 
 def run_words(overrides: Sequence[str]) -> str:
-    """The task overrides of one job as a folder name of at most 80 characters; `default` for none."""
-    name = ""
-    for word in filter(None, map(_word, overrides)):
-        longer = f"{name}_{word}" if name else word
-        if len(longer) > _LONGEST_NAME:
-            break
-        name = longer
-    first = next(filter(None, map(_word, overrides)), "default")
-    return name or first[:_LONGEST_NAME]
+    """The task overrides of one job as a folder name of at most 80 characters; `default` for none.
+
+    Where they do not all fit, single values (`trainer.max_steps=9`) go first, from the left: a choice
+    (`attention=mla`), the seed and an axis typed last say more of what a job is among others.
+    """
+    words = [(key_is_dotted, word) for key_is_dotted, word in map(_dotted_word, overrides) if word]
+    while len(words) > 1 and len("_".join(word for _, word in words)) > _LONGEST_NAME:
+        dotted = next((pair for pair in words if pair[0]), words[-1])
+        words.remove(dotted)
+    return ("_".join(word for _, word in words) or "default")[:_LONGEST_NAME]
+
+
+def _dotted_word(override: str) -> tuple[bool, str]:
+    """Whether an override names a single value of a group, and its word."""
+    return "." in override.partition("=")[0], _word(override)
 
 
 def job_hash(config: DictConfig) -> str:

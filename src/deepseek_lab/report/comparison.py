@@ -3,10 +3,10 @@
 Runs are told apart by what differs between their choices and typed values; the seed does not count, so
 the seeds of one variant stand together and a variant's figure is their mean. How far two seeds of the
 baseline lie apart says what the seed alone does to the result: spread = max − min over the baseline's
-seeds. A difference to the baseline that is not larger may be chance. With two or three seeds that is a
-rule of thumb and no statistical test: it can be wrong in both directions.
+seeds. A difference to the baseline that is not larger may be chance: a rule of thumb, for variants that
+share too few seeds with the baseline for an interval (`findings.py`).
 
-Pure: nothing is read or written here. Left out: intervals and tests, which two seeds cannot carry.
+Pure: nothing is read or written here.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from deepseek_lab.report.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
 
-NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "hydra", "hardware", "debug"})
+NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "match", "hydra", "hardware", "debug"})
 """Top-level keys that do not tell one variant from another."""
 
 
@@ -44,6 +44,10 @@ class Variant:
     def written(self) -> str:
         """What tells it apart, as a person types it: `attention=mla ffn=moe`."""
         return " ".join(f"{key}={value}" for key, value in self.settings)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """The last value of a curve by seed, of the runs that have one."""
+        return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     @property
     def loss(self) -> float:
@@ -116,17 +120,17 @@ def run_settings(run: Run) -> dict[str, str]:
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that tell the variants apart, typed ones first.
+    """The keys that tell the variants apart: as few as do, typed choices before typed values before the rest.
 
-    A key that nobody typed and that only follows another (`ffn=moe` brings `balance=auxiliary_free`)
-    is left out.
+    A key that only follows another is left out: `ffn=moe` brings `balance=auxiliary_free`, and matching gives each
+    `attention` its own `model.intermediate_size`.
     """
     settings = [run_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for each in settings for key in each))
     differing = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     typed = {key for run in runs for key in typed_settings(run)}
-    kept = [key for key in differing if key in typed]
-    for key in (key for key in differing if key not in typed):
+    kept: list[str] = []
+    for key in sorted(differing, key=lambda key: (key not in typed, "." in key)):
         if _n_groups(settings, [*kept, key]) > _n_groups(settings, kept):
             kept.append(key)
     return kept
@@ -160,9 +164,11 @@ def _one_a_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def _named(variants: Sequence[Variant], name: str) -> Variant:
+    """The variant of this label, or the first that holds all settings of `attention=mha ffn=dense`."""
     labels = {variant.label: variant for variant in variants}
-    written = {variant.written: variant for variant in variants}
-    found = labels.get(name) or written.get(name)
+    asked = set(name.split())
+    fitting = (v for v in variants if asked <= {f"{k}={each}" for k, each in run_settings(v.runs[0]).items()})
+    found = labels.get(name) or next(fitting, None)
     if found is None:
         problem = f"names no variant: {name}{nearest(name, labels)} (variants: {', '.join(labels)})"
         raise ConfigError(problem, "baseline")

@@ -1,32 +1,27 @@
-"""One table of a comparison, in three forms: for the terminal, as markdown and as CSV.
+"""One table of a comparison for the terminal, and one as CSV for whoever wants to compute on.
 
-The terminal and markdown hold the same cells, rounded for reading; the CSV holds one row a variant with
-the whole numbers and plain column names, for whoever wants to compute on.
+The terminal's is rounded for reading and fits into 80 columns; the CSV holds one row a variant with the whole
+numbers and plain column names. The report's own tables are in `sections.py`.
 """
 
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from deepseek_lab.report.comparison import Comparison, Variant
+from deepseek_lab.report.document import Cells
+from deepseek_lab.report.findings import Evidence
 from deepseek_lab.report.runs import Run
 
 NOTHING = "–"
 """The cell of a value that is not known or has no meaning in its row."""
 
-
-@dataclass(frozen=True)
-class Cells:
-    """A table as text: column heads and rows of equal length."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+BITS = "val/bits_per_byte"
 
 
 def mean_of(variant: Variant, value: Callable[[Run], float | None]) -> float | None:
@@ -49,16 +44,27 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
-def difference(comparison: Comparison, variant: Variant) -> str:
-    """`−0.053 beyond`: bits per byte against the baseline; beyond or within what its seeds differ."""
+def minus(text: str) -> str:
+    """A number with the sign that is as wide as a plus."""
+    return text.replace("-", "−")
+
+
+def difference(evidence: Evidence, variant: Variant) -> str:
+    """`−0.053 beyond`: bits per byte against the baseline, beyond or within what may be chance.
+
+    What may be chance is said by the interval, or by the spread of the baseline's seeds where there is none.
+    """
+    comparison = evidence.comparison
     if variant is comparison.baseline:
         return "baseline"
-    exceeds = comparison.exceeds_spread(variant)
+    finding = evidence.find(BITS, variant)
+    interval = finding.interval if finding else None
+    exceeds = interval.excludes_zero if interval else comparison.exceeds_spread(variant)
     word = "" if exceeds is None else " beyond" if exceeds else " within"
-    return f"{comparison.difference(variant):+.3f}".replace("-", "−") + word
+    return minus(f"{comparison.difference(variant):+.3f}") + word
 
 
-def _or_nothing(value: float | None, spell: Callable[[float], str]) -> str:
+def or_nothing(value: float | None, spell: Callable[[float], str]) -> str:
     return NOTHING if value is None else spell(value)
 
 
@@ -68,37 +74,38 @@ def trigrams(comparison: Comparison) -> list[float]:
     return sorted(value for value in known if value is not None)
 
 
-def cells(comparison: Comparison) -> Cells:
+def cells(evidence: Evidence) -> Cells:
     """The table for reading; the trigram stands in the last row."""
+    comparison = evidence.comparison
     some_idle = any(v.runs[0].active_params != v.runs[0].total_params for v in comparison.variants)
     heads = (
         *(comparison.axis, "seeds", "val loss", "bits per byte", "difference"),
         "params / active" if some_idle else "params",
         *("KV bytes per token", "tokens per second", "min"),
     )
-    rows = [_row(comparison, variant) for variant in comparison.variants]
+    rows = [_row(evidence, variant) for variant in comparison.variants]
     for value in trigrams(comparison):
         rows.append(("add-one trigram", NOTHING, NOTHING, f"{value:.3f}", *[NOTHING] * 5))
     return Cells(heads, tuple(rows))
 
 
-def _row(comparison: Comparison, variant: Variant) -> tuple[str, ...]:
+def _row(evidence: Evidence, variant: Variant) -> tuple[str, ...]:
     return (
         variant.label,
         str(len(variant.runs)),
         f"{variant.loss:.3f}",
         f"{variant.bits_per_byte:.3f}",
-        difference(comparison, variant),
+        difference(evidence, variant),
         parameters(variant.runs[0]),
         f"{variant.runs[0].kv_cache_bytes_per_token:,.0f}",
-        _or_nothing(mean_of(variant, lambda run: run.tokens_per_second), lambda v: f"{v:,.0f}"),
-        _or_nothing(mean_of(variant, lambda run: run.seconds), lambda v: f"{v / 60:.1f}"),
+        or_nothing(mean_of(variant, lambda run: run.tokens_per_second), lambda v: f"{v:,.0f}"),
+        or_nothing(mean_of(variant, lambda run: run.seconds), lambda v: f"{v / 60:.1f}"),
     )
 
 
-def rich_table(comparison: Comparison, title: str) -> Table:
+def rich_table(evidence: Evidence, title: str) -> Table:
     """The table for the terminal; its heads take a line a word, so that it fits into 80 columns."""
-    content = cells(comparison)
+    content = cells(evidence)
     table = Table(
         title=Text(title),
         title_justify="left",
@@ -111,31 +118,32 @@ def rich_table(comparison: Comparison, title: str) -> Table:
     for head in content.heads[1:]:
         table.add_column(Text(head.replace(" ", "\n")), justify="right", no_wrap=True)
     for index, row in enumerate(content.rows):
-        reference = index >= len(comparison.variants)
+        reference = index >= len(evidence.comparison.variants)
         table.add_row(*map(Text, row), style="dim" if reference else None)
     return table
-
-
-def markdown_table(comparison: Comparison) -> str:
-    """The same cells as a markdown table."""
-    content = cells(comparison)
-    rules = [":--", *["--:"] * (len(content.heads) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (content.heads, rules, *content.rows)) + "\n"
 
 
 CSV_HEADS = (
     *("variant", "is_baseline", "seeds", "val_loss", "bits_per_byte", "difference_to_baseline"),
     *("baseline_seed_spread", "exceeds_seed_spread", "total_params", "active_params", "mtp_params"),
     *("kv_cache_bytes_per_token", "tokens", "tokens_per_second", "seconds", "trigram_bits_per_byte"),
+    *("flops_per_token", "match", "match_residual"),
 )
 
 
-def csv_table(comparison: Comparison) -> str:
+STATISTICS = ("mean", "sd", "difference", "low", "high", "p", "p_adjusted")
+"""What follows the name of each deciding metric: over seeds, and against the baseline over common seeds."""
+
+
+def csv_table(evidence: Evidence) -> str:
     """One row a variant, not rounded; what is unknown is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_HEADS)
-    writer.writerows(_csv_row(comparison, variant) for variant in comparison.variants)
+    metrics = evidence.question.metrics
+    writer.writerow([*CSV_HEADS, *(f"{metric}_{name}" for metric in metrics for name in STATISTICS)])
+    for variant in evidence.comparison.variants:
+        statistics = (value for metric in metrics for value in _statistics(evidence, metric, variant))
+        writer.writerow([*_csv_row(evidence.comparison, variant), *statistics])
     return text.getvalue()
 
 
@@ -148,4 +156,18 @@ def _csv_row(comparison: Comparison, variant: Variant) -> Sequence[object]:
         mean_of(variant, lambda run: run.tokens_per_second),
         mean_of(variant, lambda run: run.seconds),
         mean_of(variant, lambda run: run.trigram_bits_per_byte),
+        *(run.flops_per_token, run.match and run.match.rule, run.match and run.match.residual),
+    )
+
+
+def _statistics(evidence: Evidence, metric: str, variant: Variant) -> Sequence[object]:
+    values = list(variant.values(metric).values())
+    finding = evidence.find(metric, variant)
+    interval = finding.interval if finding else None
+    return (
+        fmean(values) if values else None,
+        stdev(values) if len(values) > 1 else None,
+        finding and finding.difference,
+        *((interval.low, interval.high, interval.p_value) if interval else (None,) * 3),
+        finding and finding.p_adjusted,
     )

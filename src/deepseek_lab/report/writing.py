@@ -1,70 +1,169 @@
-"""`write_report(folder)`: reads a folder's runs, compares them, writes and prints what they show.
+"""`write_report(runs)`: reads the runs below some folders, compares them, writes and prints what they show.
 
-The files go into the folder itself: `report.md`, `table.csv` and `plots/loss.png`. Each is written
+Written are `report.md`, `report.html`, `table.csv`, `plots/` and, for TensorBoard, `variants/`. Each is written
 beside its name and renamed, so a reader, or a second report of a running sweep, never meets half a file.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.report.comparison import Comparison, compare
-from deepseek_lab.report.figure import loss_figure
-from deepseek_lab.report.runs import UnfinishedRun, read_runs
-from deepseek_lab.report.table import csv_table, markdown_table, rich_table
-
-NARROWEST = 100
-"""Columns that the table takes where there is no terminal to ask."""
+from deepseek_lab.report.document import Picture
+from deepseek_lab.report.figures import draw
+from deepseek_lab.report.findings import Evidence, evidence
+from deepseek_lab.report.markdown import PLOTS, markdown
+from deepseek_lab.report.page import page
+from deepseek_lab.report.question import Question, known_metrics, read_question
+from deepseek_lab.report.reproduction import source_warnings
+from deepseek_lab.report.runs import Run, read_runs
+from deepseek_lab.report.sections import Contents, document
+from deepseek_lab.report.table import csv_table
+from deepseek_lab.report.terminal import print_report
+from deepseek_lab.report.unfinished import UnfinishedRun
+from deepseek_lab.report.variant_curves import write_variant_curves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report says and the files it was written to."""
+    """What a report says and the files it was written to; nothing is compared while no run is finished."""
 
-    comparison: Comparison
+    evidence: Evidence | None
     unfinished: tuple[UnfinishedRun, ...]
     markdown: Path
-    table: Path
-    figure: Path
+    page: Path
+    table: Path | None
+    plots: tuple[Path, ...]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The variants and their baseline."""
+        return self.evidence.comparison if self.evidence else None
 
 
 def report(cfg: DictConfig) -> Report:
-    """What scripts/report.py runs: `runs=FOLDER`, `baseline=` a variant. Raises ConfigError, DataError, OSError."""
-    if not isinstance(cfg.runs, str):
-        raise ConfigError(f"must name a folder, not {cfg.runs!r}", "runs")
-    return write_report(Path(cfg.runs).expanduser(), None if cfg.baseline is None else str(cfg.baseline))
+    """What scripts/report.py runs. Raises ConfigError, DataError, OSError."""
+    names = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"must name a folder, or several: runs=[one,another], not {cfg.runs!r}", "runs")
+    return write_report(
+        [Path(name).expanduser() for name in names],
+        None if cfg.out is None else Path(str(cfg.out)).expanduser(),
+        None if cfg.baseline is None else str(cfg.baseline),
+        metrics=None if cfg.metrics is None else known_metrics(cfg.metrics),
+    )
 
 
-def write_report(folder: Path, baseline: str | None = None, console: Console | None = None) -> Report:
-    """Writes the report of all runs below `folder` into it, and prints the table.
+def write_report(
+    runs: Path | Sequence[Path],
+    out: Path | None = None,
+    baseline: str | None = None,
+    console: Console | None = None,
+    metrics: Sequence[str] | None = None,
+) -> Report:
+    """Writes the report of all runs below `runs` and prints the table.
 
-    baseline: the variant the others are compared with; None takes the first
-    Raises DataError when there is no finished run or a broken one, ConfigError for an unknown baseline,
+    out: the folder it goes to; None takes that of the runs, when it is one
+    baseline: the variant the others are compared with; None asks the sweep's ablation, else takes the first
+    metrics: the curves that decide; None asks the ablation, else takes bits per byte
+    Raises DataError when there is no run or a broken one, ConfigError for an unknown baseline or a missing `out`,
     OSError when the files cannot be written.
     """
-    finished, unfinished = read_runs(folder)
-    if not finished:
-        also = f" ({len(unfinished)} unfinished)" if unfinished else ""
-        raise DataError(f"{folder}: holds no finished run{also}")
-    comparison = compare(finished, baseline)
-    title = f"{folder.resolve().name}: {_question(comparison)}"
-    made = Report(
-        comparison=comparison,
-        unfinished=tuple(unfinished),
-        markdown=folder / "report.md",
-        table=folder / "table.csv",
-        figure=folder / "plots" / "loss.png",
-    )
-    write_whole(made.table, csv_table(comparison).encode())
-    write_whole(made.figure, loss_figure(comparison, f"Validation loss while training, {title}"))
-    write_whole(made.markdown, "\n".join(_markdown(made, title, folder)).encode())
-    _print(made, title, folder, console or _console())
+    folders = [runs] if isinstance(runs, Path) else list(runs)
+    if out is None and len(folders) > 1:
+        raise ConfigError("has no value; runs of several folders need one for their report: out=FOLDER", "out")
+    finished, unfinished = read_runs(folders)
+    if not finished and not unfinished:
+        raise DataError(f"{', '.join(map(str, folders))}: holds no run")
+    contents = _contents(finished, unfinished, folders, baseline, metrics)
+    made = _write(contents, folders[0] if out is None else out)
+    print_report(made, contents, folders, console)
     return made
+
+
+def _contents(
+    finished: Sequence[Run],
+    unfinished: Sequence[UnfinishedRun],
+    folders: Sequence[Path],
+    baseline: str | None,
+    metrics: Sequence[str] | None,
+) -> Contents:
+    """Everything a report says."""
+    places = [folder.resolve() for folder in folders]
+    name = ", ".join(place.name for place in places)
+    shown, warnings = _evidence(finished, baseline, metrics) if finished else (None, [])
+    return Contents(
+        title=f"{name}: {_variants(shown.comparison)}" if shown else name,
+        root=places[0] if len(places) == 1 else Path(os.path.commonpath(places)),
+        evidence=shown,
+        unfinished=tuple(unfinished),
+        pictures=draw(shown) if shown else (),
+        warnings=tuple(warnings),
+    )
+
+
+def _evidence(
+    finished: Sequence[Run], baseline: str | None, metrics: Sequence[str] | None
+) -> tuple[Evidence, list[str]]:
+    """The comparison that the sweep's question asks for, or the command line; and what a reader must know."""
+    question = read_question([run.folder for run in finished])
+    if metrics is not None:
+        question = replace(question, metrics=tuple(metrics))
+    comparison, warnings = _compared(finished, question, baseline)
+    counted = [run for variant in comparison.variants for run in variant.runs]
+    return evidence(comparison, question), [*warnings, *comparison.warnings, *source_warnings(counted)]
+
+
+def _compared(finished: Sequence[Run], question: Question, typed: str | None) -> tuple[Comparison, list[str]]:
+    """A typed baseline must be there; the ablation's may not be finished yet, or its axis was replaced."""
+    if typed is not None or question.baseline is None:
+        return compare(finished, typed), []
+    try:
+        return compare(finished, question.baseline), []
+    except ConfigError:
+        comparison = compare(finished)
+        words = f"The ablation's baseline ({question.baseline}) has no finished run here; {comparison.baseline.label}"
+        return comparison, [f"{words} stands in for it."]
+
+
+def _variants(comparison: Comparison) -> str:
+    """The variants by name, or their number when the names are long."""
+    if len(comparison.variants) == 1:
+        return "one variant"
+    names = ", ".join(variant.label for variant in comparison.variants)
+    return names if len(names) <= 60 else f"{len(comparison.variants)} variants"
+
+
+def _write(contents: Contents, out: Path) -> Report:
+    """The files; the page and the text come last, so that what they name is there."""
+    blocks = document(contents)
+    plots = tuple(_write_picture(out / PLOTS, picture) for picture in contents.pictures)
+    table = out / "table.csv" if contents.evidence else None
+    if table is not None and contents.evidence is not None:
+        write_whole(table, csv_table(contents.evidence).encode())
+        write_variant_curves(contents.evidence.comparison, out)
+    write_whole(out / "report.html", page(contents.title, blocks).encode())
+    write_whole(out / "report.md", markdown(blocks).encode())
+    return Report(
+        evidence=contents.evidence,
+        unfinished=contents.unfinished,
+        markdown=out / "report.md",
+        page=out / "report.html",
+        table=table,
+        plots=plots,
+    )
+
+
+def _write_picture(folder: Path, picture: Picture) -> Path:
+    """Both forms of a picture; the path of the PNG."""
+    write_whole(folder / f"{picture.name}.svg", picture.svg)
+    write_whole(folder / f"{picture.name}.png", picture.png)
+    return folder / f"{picture.name}.png"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -76,66 +175,3 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _question(comparison: Comparison) -> str:
-    """The variants by name, or their number when the names are long."""
-    if len(comparison.variants) == 1:
-        return "one variant"
-    names = ", ".join(variant.label for variant in comparison.variants)
-    return names if len(names) <= 60 else f"{len(comparison.variants)} variants"
-
-
-def _notes(made: Report) -> list[str]:
-    """The sentences under the table."""
-    comparison = made.comparison
-    notes = [comparison.verdict, *comparison.warnings]
-    if len(comparison.variants) == 1:
-        return notes
-    return [f"Difference: bits per byte against {comparison.baseline.label}; negative is better.", *notes]
-
-
-def _progress(run: UnfinishedRun, folder: Path) -> str:
-    step = "before its first row" if run.step is None else f"at step {run.step}"
-    return f"{run.folder.relative_to(folder)}: {step}"
-
-
-def _markdown(made: Report, title: str, folder: Path) -> Sequence[str]:
-    """The lines of report.md."""
-    lines = [f"# {title}", "", markdown_table(made.comparison), *(f"{note}  " for note in _notes(made)), ""]
-    lines += ["Figures are means over seeds on held-out text. *KV bytes/token* is what the cache keeps of one token."]
-    lines += ["*Add-one trigram* is a count model of bytes fitted on the same training text.", ""]
-    lines += [f"![Validation bits per byte against training tokens]({made.figure.relative_to(folder)})", ""]
-    lines += ["## Runs", ""]
-    for run in (run for variant in made.comparison.variants for run in variant.runs):
-        lines.append(f"- `{run.folder.relative_to(folder)}`: seed {run.seed}, {run.steps} steps, {run.tokens:,} tokens")
-    if made.unfinished:
-        lines += ["", "## Not finished", "", "Still going, stopped or failed; they are in no figure above.", ""]
-        lines += [f"- {_progress(run, folder)}" for run in made.unfinished]
-    return [*lines, "", f"Curves: `tensorboard --logdir {_shown(folder)}`", ""]
-
-
-def _print(made: Report, title: str, folder: Path, console: Console) -> None:
-    console.print(rich_table(made.comparison, title))
-    for note in _notes(made):
-        console.print(note, highlight=False, markup=False)
-    for run in made.unfinished:
-        console.print(f"not finished: {_progress(run, folder)}", highlight=False, markup=False)
-    console.print()
-    for name, path in (("report", made.markdown), ("table", made.table), ("picture", made.figure)):
-        console.print(f"{name + ':':9}{_shown(path)}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"curves:  tensorboard --logdir {_shown(folder)}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be typed from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path.resolve())
-
-
-def _console() -> Console:
-    """Standard output, wide enough for the table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(NARROWEST, console.width))

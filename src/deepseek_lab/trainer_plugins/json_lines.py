@@ -1,9 +1,12 @@
-"""Curves as JSON lines: `metrics.jsonl`, one object a step, and `samples.jsonl` with the texts.
+"""Curves as JSON lines: `metrics.jsonl`, one object a step, `samples.jsonl` with the texts, and the loads of experts.
 
 A row stays open until something of a later step arrives or `save` is called, so that training and
 validation values of one step share it. A run that goes on from step s drops what stands behind s before
 it writes its first row; a last line cut off by a kill goes the same way. The report reads these files
 and needs no event file.
+
+`expert_load.jsonl` has a row a validation, of the last histograms before it: a row of 256 experts and 60 layers
+at every logged step would dwarf the curves.
 """
 
 import json
@@ -69,12 +72,14 @@ class JsonLines:
 
 
 class JsonLinesLogger(Logger):
-    """Lightning's side of the two files. Histograms go to TensorBoard only."""
+    """Lightning's side of the three files."""
 
     def __init__(self, run_folder: Path, resume_step: int | None = None) -> None:
         super().__init__()
         self.metrics = JsonLines(run_folder / "metrics.jsonl", resume_step)
         self.samples = JsonLines(run_folder / "samples.jsonl", resume_step)
+        self.loads = JsonLines(run_folder / "expert_load.jsonl", resume_step)
+        self._heights: tuple[int, dict[str, list[float]]] = (0, {})
 
     @property
     def name(self) -> str:
@@ -90,14 +95,23 @@ class JsonLinesLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Adds to the row of `step`; what is not a finite number becomes null."""
         self.metrics.add(int(step or 0), {k: v if math.isfinite(v) else None for k, v in metrics.items()})
+        if "val/loss" in metrics and self._heights[1]:
+            self.loads.add(*self._heights)
 
     @rank_zero_only
     def log_text(self, name: str, text: str, step: int) -> None:
         """Adds to `samples.jsonl`."""
         self.samples.add(step, {name: text})
 
+    @rank_zero_only
     def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
-        """Left to TensorBoard: one row of 256 experts and 60 layers would dwarf the curves."""
+        """Loads of experts are kept until a validation asks for their row; five digits are plenty for a share.
+
+        Other histograms are left to TensorBoard.
+        """
+        if name.startswith("moe/"):
+            earlier = self._heights[1] if self._heights[0] == step else {}
+            self._heights = step, {**earlier, name: [round(height, 5) for height in heights]}
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Left to TensorBoard and to the run folder's config."""
@@ -105,14 +119,14 @@ class JsonLinesLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Writes the open rows."""
-        self.metrics.write()
-        self.samples.write()
+        for file in (self.metrics, self.samples, self.loads):
+            file.write()
 
     @rank_zero_only
     def sync(self) -> None:
         """Forces the files to disk: no row before a checkpoint may be lost with the power."""
-        self.metrics.sync()
-        self.samples.sync()
+        for file in (self.metrics, self.samples, self.loads):
+            file.sync()
 
     def finalize(self, status: str) -> None:
         """The run is over, well or not."""

@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from deepseek_lab.trainer_plugins.overlay import overlay
+
 Scalar = bool | int | float | str
 
 
@@ -27,7 +29,8 @@ class TensorBoardCurves(TensorBoardLogger):
 
     @rank_zero_only
     def describe_run(self, hparams: Mapping[str, Scalar], metrics: Sequence[str], config: str) -> None:
-        """Once, before fit: the row of the HParams page, its metrics' names, and the resolved config as text.
+        """Once, before fit: the row of the HParams page, its metrics' names, the layout of the page that overlays
+        runs, and the resolved config as text.
 
         A resumed run has both already; then nothing is written.
         """
@@ -37,6 +40,7 @@ class TensorBoardCurves(TensorBoardLogger):
         writer = self.experiment._get_file_writer()
         writer.add_summary(start, 0)
         writer.add_summary(session, 0)
+        self.experiment.add_custom_scalars(overlay())
         self.experiment.add_text("config", f"```yaml\n{config}\n```", 0)
         self.experiment.flush()
 
