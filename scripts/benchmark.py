@@ -1,7 +1,7 @@
-"""Measures this project: `python scripts/benchmark.py training`, or `recompute`.
+"""Measures this project: `python scripts/benchmark.py training`, `recompute` or `precision`.
 
 training: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
-costs. Figures are comparable within one run only; close other programs.
+costs. precision: what emulating FP8 and bf16 costs. Figures are comparable within one run only; close other programs.
 """
 
 import argparse
@@ -9,13 +9,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = {"training": ["S512", "S2048", "E64"], "recompute": ["mini_v3", "wide"]}
+ROWS = {
+    "training": ["S512", "S2048", "E64"],
+    "recompute": ["mini_v3", "wide"],
+    "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=list(ROWS), help="a DeepSeek-V3 training step, or its activations")
-    parser.add_argument("--rows", nargs="+", help=f"of training: {ROWS['training']}; of recompute: {ROWS['recompute']}")
+    parser.add_argument(
+        "what", choices=list(ROWS), help="a DeepSeek-V3 training step, its activations, or its number format"
+    )
+    parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of each contestant (default 7)")
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
@@ -56,9 +62,24 @@ def recompute(chosen: argparse.Namespace) -> None:
     console.print(recompute.table(results))
 
 
+def precision(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from deepseek_lab.benchmarking import precision
+    from deepseek_lab.experiment.freed_memory import keep_freed_memory
+
+    console = Console()
+    keep_freed_memory()
+    results = []
+    for name in chosen.rows:
+        results.append(precision.measure(name, precision.shipped_recipes(), chosen.rounds, console.print))
+        precision.save(results, chosen.out)
+    console.print(precision.table(results))
+
+
 def main() -> None:
     chosen = parse(sys.argv[1:])
-    {"training": train, "recompute": recompute}[chosen.what](chosen)
+    {"training": train, "recompute": recompute, "precision": precision}[chosen.what](chosen)
     print(f"Written to {chosen.out}")
 
 

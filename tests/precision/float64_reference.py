@@ -26,9 +26,9 @@ def quantised(x, rows, columns, form=E4M3, power_of_two=False, smallest=1e-30):
             scale = np.float32(max(np.abs(tile).max(), smallest)) / np.float32(largest)
             if power_of_two:
                 scale = 2.0 ** math.ceil(math.log2(scale))
-            for k, l in np.ndindex(tile.shape):
-                scaled = float(np.float32(tile[k, l]) / np.float32(scale))
-                out[i + k, j + l] = round_number(scaled, exponent_bits, mantissa_bits) * float(scale)
+            for k, m in np.ndindex(tile.shape):
+                scaled = float(np.float32(tile[k, m]) / np.float32(scale))
+                out[i + k, j + m] = round_number(scaled, exponent_bits, mantissa_bits) * float(scale)
     return out
 
 

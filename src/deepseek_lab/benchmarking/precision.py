@@ -19,6 +19,10 @@ from torch import Tensor, nn
 
 from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.benchmarking.recompute import VOCABULARY, loss_of, network
+from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
+from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.jobs import task_config
+from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.precision import FullPrecision, Recipe, apply
 
@@ -29,6 +33,17 @@ STEPS = {"step128": (128, 3, 8), "step256": (256, 6, 4), "step512": (512, 6, 4),
 """Width, layers and sequences of 512 tokens of a small DeepSeek-V3 (MLA, experts, shared expert)."""
 
 SEQ_LEN = 512
+
+
+def shipped_recipes() -> list[Recipe]:
+    """bf16, fp8 and fp8_tensorwise as conf/ has them, emulated."""
+    recipes: list[Recipe] = []
+    register_resolvers()
+    with Composer(PROJECT_ROOT / "conf", "train") as composer:
+        for name in ("bf16", "fp8", "fp8_tensorwise"):
+            config = composer.compose([f"precision={name}", "precision.backend=emulated"])
+            recipes.append(read_configs(task_config(config)).precision)
+    return recipes
 
 
 def linear_step(layer: nn.Module, x_ND: Tensor, grad_NO: Tensor, number: Tensor) -> float:

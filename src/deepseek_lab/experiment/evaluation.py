@@ -12,6 +12,7 @@ from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
+from deepseek_lab.precision import apply, surroundings
 from deepseek_lab.stages.held_out import evaluate as held_out
 
 
@@ -35,7 +36,7 @@ def evaluate(cfg: DictConfig) -> float:
 
 
 def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, float]:
-    """The numbers that training logs at a validation, on the split asked for."""
+    """The numbers that training logs at a validation, on the split asked for, in the precision of the run."""
     config = run.config
     config.resume = str(run.folder)  # its own tokenizer, should it have started from another run
     configs = read_configs(config)
@@ -48,7 +49,10 @@ def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> d
     limit = configs.trainer.validation_batches if cfg.batches is None else cfg.batches
     batches = data.validation_batches(limit, split="val" if cfg.split == "validation" else "test")
     bytes_V = torch.as_tensor(data.token_bytes_V)
-    return held_out(run.model(device), batches, bytes_V, configs.data.isolate_documents, data.source_names)
+    model, narrow = run.model(device), surroundings(configs.precision, device.type) == "bf16"
+    apply(model, configs.precision, device.type)
+    with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+        return held_out(model, batches, bytes_V, configs.data.isolate_documents, data.source_names)
 
 
 def _needle_test(cfg: DictConfig) -> NeedleTest:

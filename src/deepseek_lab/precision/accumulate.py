@@ -1,9 +1,9 @@
 """Sums of limited accuracy: why FP8 products are promoted to fp32 every 128 (DeepSeek-V3 §3.3.2).
 
-Hopper's tensor cores sum a step of 32 FP8 products, and what was summed before, at the exponent of the largest of
-them, keeping 14 bits of each addend and cutting off the rest. So small addends lose their low bits, always toward
-zero, and the error grows with K: at K = 4,096 the paper saw nearly 2%. Promotion moves the sum to an fp32 register
-every 128, so that it never grows far above its addends.
+Hopper's tensor cores sum a step of 32 FP8 products at the exponent of the largest of them, keeping 14 bits of each
+and cutting off the rest; the result joins what was summed before in the same way. So a small addend loses its low
+bits, always toward zero, and the error grows with K: at K = 4,096 the paper saw nearly 2%. Promotion moves the sum to
+an fp32 register every 128, so that it never grows far above its addends.
 
 A model of the hardware for study: it holds all products of 32 columns at once and runs a thousand times slower than
 a plain product. Left out: any hardware's documented order of sums; there is none.
@@ -49,6 +49,6 @@ def _rows_product(a_MK: Tensor, b_NK: Tensor, promoted: bool) -> Tensor:
         if promoted and start % PROMOTED_EVERY == 0:
             total, running = total + running, torch.zeros_like(running)
         a_MJ, b_NJ = a_MK[:, start : start + STEP], b_NK[:, start : start + STEP]
-        addends_MNJ = torch.cat((a_MJ[:, None] * b_NJ[None], running[..., None]), dim=-1)
-        running = truncating_sum(addends_MNJ)
+        step_MN = truncating_sum(a_MJ[:, None] * b_NJ[None])
+        running = truncating_sum(torch.stack((running, step_MN), dim=-1))
     return total + running

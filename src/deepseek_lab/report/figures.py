@@ -8,11 +8,13 @@ from deepseek_lab.report.findings import Evidence
 from deepseek_lab.report.load_figure import load_figures
 from deepseek_lab.report.loss_figures import loss_figures
 from deepseek_lab.report.pareto import pareto_figures
+from deepseek_lab.report.precision_figure import precision_figures
 
 FIGURES: tuple[Callable[[Evidence], Iterator[Picture]], ...] = (
     loss_figures,
     difference_figures,
     pareto_figures,
+    precision_figures,
     load_figures,
 )
 """Each yields the pictures that its evidence is enough for, or none."""
