@@ -33,7 +33,7 @@ class AdamW(torch.optim.AdamW):
         weight_decay: float
         max_grad_norm: float | None
         fused: bool
-        moments: Literal["fp32", "bf16"]
+        moments: Literal["fp32", "bf16"] = "fp32"
 
         def check(self) -> None:
             self.require_not_negative("lr", "eps", "weight_decay", "max_grad_norm")
