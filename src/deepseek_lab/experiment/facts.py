@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.configs import ExperimentConfigs
 from deepseek_lab.planning.counts import Counts
+from deepseek_lab.sweep import matching
 
 GROUPS = (
     *("model", "attention", "ffn", "balance", "mtp", "precision", "tokenizer", "data"),
-    *("optimizer", "schedule", "trainer", "stage", "experiment", "ablation"),
+    *("optimizer", "schedule", "trainer", "stage", "match", "experts", "experiment", "ablation"),
 )
 
 
@@ -35,6 +36,7 @@ def summary_facts(
         "choices": choices(),
         "overrides": [str(override) for override in HydraConfig.get().overrides.task],
         "counts": vars(counts),
+        "match": matching.facts(cfg, configs.match, counts),
         "kv_cache_bytes_per_token": counts.kv_cache_elements_per_token * bytes_each,
         "kv_cache_dtype": "float32",
         "baselines": {"trigram_bits_per_byte": data.trigram_bits_per_byte()},
