@@ -62,7 +62,7 @@ def test_v3_in_seconds_and_as_its_paper_counts_it(as_json):
 
 def test_an_ablation_gives_each_job_and_starts_none(as_json, monkeypatch, tmp_path):
     monkeypatch.setattr("deepseek_lab.experiment.train", None)
-    jobs = as_json("ablation=attention", f"paths.logs={tmp_path}")
+    jobs = as_json("ablation=attention", "seed=1", f"paths.logs={tmp_path}")
     assert [job["job"] for job in jobs] == [f"attention={kind}" for kind in ("mha", "gqa", "mqa", "mla")]
     assert len({job["kv_cache_elements_per_token"] for job in jobs}) == 4
     assert list(tmp_path.iterdir()) == []
