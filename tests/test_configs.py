@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
-from deepseek_lab.command_line.jobs import expand, task_config
+from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import CheckedConfig
 
 CONF = PROJECT_ROOT / "conf"
@@ -87,12 +87,3 @@ def test_only_leaves_name_classes_and_sheets_and_experiments_do_not(option):
         assert "_target_" not in text
     else:
         assert yaml.safe_load(text)["_target_"].startswith("deepseek_lab.")
-
-
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("ablation/")])
-def test_each_ablation_is_a_sweep_of_jobs_that_differ(option):
-    with Composer(CONF, "train") as composer:
-        jobs = expand(composer, [f"ablation={option.partition('/')[2]}", "seed=1"], sweep=True)
-    configs = [OmegaConf.to_yaml(task_config(job.config)) for job in jobs]
-    assert len(configs) >= 2
-    assert len(set(configs)) == len(configs)

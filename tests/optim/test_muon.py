@@ -106,7 +106,7 @@ def test_what_is_adamws_moves_as_with_adamw():
     gradients = {name: torch.randn_like(tensor) for name, tensor in tensors.items()}
     ours, theirs = Named(**tensors), Named(**tensors)
     reference = AdamW.Config(
-        lr=1e-2, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1, max_grad_norm=None, fused=True
+        lr=1e-2, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1, max_grad_norm=None, fused=True, moments="fp32"
     ).build(theirs)
     mine, yours = (
         stepped(ours, CONFIG.build(ours), gradients),
@@ -143,6 +143,16 @@ def test_state_goes_on_to_the_bit():
     resumed.load_state_dict(deepcopy(optimizer.state_dict()))
     ours, theirs = stepped(second, resumed, gradients), stepped(whole, optimizer, gradients)
     assert all(torch.equal(ours[name], theirs[name]) for name in tensors)
+
+
+def test_what_a_plan_counts_is_what_is_kept():
+    model = tiny.build("mla", "moe", 1)
+    optimizer = CONFIG.build(model)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    kept = sum(value.numel() for state in optimizer.state.values() for name, value in state.items() if name != "step")
+    assert CONFIG.state_bytes(model) == 4 * kept
 
 
 @pytest.mark.parametrize(

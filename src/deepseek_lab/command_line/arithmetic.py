@@ -18,7 +18,7 @@ def rest(*shares: Any) -> float | str:
     """What `shares` leave of 1; a text, which every check of a number refuses, where they are no numbers."""
     if not all(isinstance(share, (int, float)) for share in shares):
         return f"1 - {' - '.join(map(str, shares))}"
-    return round(1.0 - sum(shares), 9)
+    return round(1.0 - float(sum(shares)), 9)
 
 
 def _is_whole(value: Any) -> bool:

@@ -21,7 +21,6 @@ from deepseek_lab.command_line.composition import Composer, one_line
 from deepseek_lab.command_line.naming import sweep_name
 from deepseek_lab.config import ConfigError
 
-
 MATCHED = "deepseek_lab.sweep.matching:matched"
 
 

@@ -68,6 +68,8 @@ class ShapeSheet(CheckedConfig):
         self.require_not_negative("n_shared_experts", "n_dense_layers")
         if self.head_dim is None and self.dim % (2 * self.n_heads):
             divisors = [n for n in range(1, self.dim + 1) if self.dim % (2 * n) == 0]
+            if not divisors:
+                raise ConfigError(f"= {self.dim} is odd, and heads of an even width cannot fill it", "dim")
             close = min(divisors, key=lambda n: abs(n - self.n_heads))
             raise ConfigError(
                 f"= {self.n_heads} does not cut model.dim={self.dim} into heads of an even width; {close} would",
@@ -150,7 +152,7 @@ def read_model(cfg: DictConfig) -> Transformer.Config:
 
 
 def read_match(cfg: DictConfig) -> Match.Config:
-    """The rule that makes the jobs of a sweep fair; none in the config of a run older than these. Raises ConfigError."""
+    """The rule that makes the jobs of a sweep fair; none in the config of an older run. Raises ConfigError."""
     rule: Match.Config = _leaf(cfg, "match") if "match" in cfg else UNMATCHED
     return rule
 

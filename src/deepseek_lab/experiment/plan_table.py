@@ -150,13 +150,22 @@ def assumptions(plans: Sequence[Plan]) -> str:
     return f"if {' or '.join(sorted(known))} is reached (mfu=)" if known else "times unknown: choose hardware="
 
 
-_HEADS = ("parameters", "active", "FLOPs a token", "cache a token", "memory a device", "tokens", "time a job", "price a job")
+_HEADS = (
+    "parameters",
+    "active",
+    "FLOPs a token",
+    "cache a token",
+    "memory a device",
+    "tokens",
+    "time a job",
+    "price a job",
+)
 
 
 def _table(planned: Sequence[tuple[str, Plan]]) -> Table:
     """A row each variant; its numbers are those of one job."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    variants = list({name: plan for name, plan in reversed(planned)}.items())[::-1]
+    variants = list(dict(planned).items())
     axis, labels = _labels([name for name, _ in variants])
     table.add_column(Text(axis), overflow="fold", min_width=16)
     priced = any(plan.cost is not None for _, plan in planned)

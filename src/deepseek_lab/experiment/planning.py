@@ -107,18 +107,17 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
 
 def _sizes(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:
     """Counts and memory of the network as a run builds it; jobs that differ in their seed share them."""
-    moment_bytes = 2 if getattr(configs.optimizer, "moments", "fp32") == "bf16" else 4
-    parts = (configs.model, configs.precision, configs.balance, batch, shards, configs.trainer.recompute, moment_bytes)
-    key = (repr(parts), _capability(configs))
+    parts = (configs.model, configs.precision, configs.balance, batch, shards, configs.trainer.recompute)
+    key = (repr((*parts, configs.optimizer)), _capability(configs))
     if key not in _KNOWN:
-        _KNOWN[key] = _measured(configs, batch, shards, moment_bytes)
+        _KNOWN[key] = _measured(configs, batch, shards)
     return _KNOWN[key]
 
 
 _KNOWN: dict[Any, tuple[Counts, Memory]] = {}
 
 
-def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int, moment_bytes: int) -> tuple[Counts, Memory]:
+def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:
     with torch.device("meta"):
         built = configs.model.build().train()
         apply(built, configs.precision, batch.device_type, _capability(configs))
@@ -126,7 +125,7 @@ def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int, moment
     counts = count(built, batch.seq_len)
     with fake_tensors():
         make_fake(built)
-        return counts, memory(built, configs.balance, batch, shards, moment_bytes)
+        return counts, memory(built, configs.balance, batch, shards, configs.optimizer.state_bytes(built))
 
 
 def _capability(configs: ExperimentConfigs) -> tuple[int, int]:

@@ -65,6 +65,10 @@ class Muon(torch.optim.Optimizer):
             """The optimiser of all trainable parameters of `model`."""
             return Muon(self, model)
 
+        def state_bytes(self, model: nn.Module) -> int:
+            """Bytes that the optimiser keeps: a momentum of every matrix, two moments of all else."""
+            return 4 * sum(p.numel() * (1 if _is_muons(self, words, p) else 2) for words, p in _trainable(model))
+
     def __init__(self, config: Config, model: nn.Module) -> None:
         shared = {"lr": config.lr, "weight_decay": config.weight_decay}
         adamw = {**shared, "betas": tuple(config.betas), "eps": config.eps, "fused": config.fused, "n_stacked": 0}
@@ -82,7 +86,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], {})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every parameter that has a gradient."""
         loss = None
         if closure is not None:
@@ -98,7 +102,8 @@ class Muon(torch.optim.Optimizer):
         adamw(
             params,
             [p.grad for p in params if p.grad is not None],
-            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
             foreach=False,
@@ -114,9 +119,9 @@ class Muon(torch.optim.Optimizer):
 
     def _first_moments(self, param: Tensor, fused: bool) -> dict[str, Tensor]:
         step = torch.zeros((), dtype=torch.float32, device=param.device if fused else "cpu")
-        moments = {name: torch.zeros_like(param) for name in ("exp_avg", "exp_avg_sq")}
-        self.state[param] = {"step": step, **moments}
-        return self.state[param]
+        state = {"step": step, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
+        self.state[param] = state
+        return state
 
     def _muon(self, group: dict[str, Any], params: list[Tensor]) -> None:
         for some in _batches(params):

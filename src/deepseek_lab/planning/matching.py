@@ -91,7 +91,7 @@ def solve(
     size_of: the size at a width; grows with it and raises ConfigError for a width that cannot be built.
     start: a width that can. Raises ConfigError when no width comes near enough.
     """
-    there = _crossing(size_of, start, target)
+    there = _crossing(size_of, start, target, multiple)
     tried = [_nearest(size_of, there, step, target) for step in sorted({multiple, 1}, reverse=True)]
     found = [solution for solution in tried if solution is not None]
     for solution in found:
@@ -103,8 +103,8 @@ def solve(
     raise ConfigError(f"= {best.width} comes nearest, and is {best.residual:+.2%} off the target {target:,.0f}")
 
 
-def _crossing(size_of: Callable[[int], float], start: int, target: float, most: int = 8) -> float:
-    """The width, not rounded, at which the size is the target; by secants."""
+def _crossing(size_of: Callable[[int], float], start: int, target: float, multiple: int, most: int = 24) -> float:
+    """The width, not rounded, at which the size is the target; by secants through multiples of `multiple`."""
     near, far = (start, size_of(start)), _another(size_of, start)
     there = float(start)
     for _ in range(most):
@@ -112,7 +112,7 @@ def _crossing(size_of: Callable[[int], float], start: int, target: float, most: 
         if slope <= 0:
             raise ConfigError("changes nothing of what is matched")
         there = near[0] + (target - near[1]) / slope
-        width = max(1, round(there))
+        width = max(1, round(there / multiple)) * multiple
         if width in (near[0], far[0]):
             break
         try:

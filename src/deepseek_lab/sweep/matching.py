@@ -33,6 +33,7 @@ def matched(config: DictConfig, lines: Sequence[str], compose: Compose) -> list[
     rule = read_match(config)
     if rule.rule == "none" or config.get("resume"):
         return list(lines)
+    read_model(config)  # what is wrong with the job itself is said before what is wrong with its baseline
     target = rule.target if rule.target is not None else _target(config, rule, lines, compose)
     key = solved_key(config, rule)
     width = _width(config, rule, key, target)
@@ -52,12 +53,14 @@ def solved_key(config: DictConfig, rule: Match.Config) -> str:
     """The key of the shape sheet that is solved: the first of `match.widths` that the network reads."""
     for key in rule.widths:
         if key not in config[SHEET]:
-            raise ConfigError(f"names no key of the shape sheet: '{key}'{nearest(key, map(str, config[SHEET]))}", _WIDTHS)
+            raise ConfigError(
+                f"names no key of the shape sheet: '{key}'{nearest(key, map(str, config[SHEET]))}", _WIDTHS
+            )
     read = read_sheet_keys(config, SHEET_READS)
-    key = next((key for key in rule.widths if key in read), None)
-    if key is None:
-        raise ConfigError(f"names {', '.join(rule.widths)}, and this network reads none of them", _WIDTHS)
-    return key
+    for key in rule.widths:
+        if key in read:
+            return key
+    raise ConfigError(f"names {', '.join(rule.widths)}, and this network reads none of them", _WIDTHS)
 
 
 _WIDTHS = "match.widths"
