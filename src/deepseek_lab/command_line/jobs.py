@@ -61,7 +61,7 @@ def expand(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Jo
 def survey(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Job | RefusedJob]:
     """All jobs of a command line, those that cannot run included. Raises ConfigError for what all jobs share."""
     if not sweep:
-        return [_job(composer, [], list(overrides), "")]
+        return [_job(composer, [], list(overrides), "", {})]
     shared = composer.compose(overrides, RunMode.MULTIRUN)
     if not str(shared.hydra.sweeper._target_).endswith("BasicSweeper"):
         return [Job(overrides=tuple(overrides), words="", config=shared)]
@@ -75,10 +75,19 @@ def survey(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Jo
 def _composed(composer: Composer, job_lines: list[list[str]], hydra_overrides: list[str]) -> list[Job | RefusedJob]:
     fixed = set.intersection(*(set(lines) for lines in job_lines)) if len(job_lines) > 1 else set()
     words = [" ".join(line for line in lines if line not in fixed) for lines in job_lines]
-    return [_job(composer, hydra_overrides, *job) for job in zip(job_lines, words, strict=True)]
+    solved: dict[tuple[str, ...], dict[str, str]] = {}
+    return [_job(composer, hydra_overrides, *job, solved) for job in zip(job_lines, words, strict=True)]
 
 
-def _job(composer: Composer, hydra_overrides: list[str], lines: list[str], words: str) -> Job | RefusedJob:
+def _job(
+    composer: Composer,
+    hydra_overrides: list[str],
+    lines: list[str],
+    words: str,
+    solved: dict[tuple[str, ...], dict[str, str]],
+) -> Job | RefusedJob:
+    """One job; `solved` is what matching found for its siblings."""
+
     def compose(lines: Sequence[str]) -> DictConfig:
         return composer.compose([*hydra_overrides, *lines])
 
@@ -86,7 +95,7 @@ def _job(composer: Composer, hydra_overrides: list[str], lines: list[str], words
         config = compose(lines)
         if OmegaConf.select(config, "match.rule") not in (None, "none"):
             check_values(config)
-            lines = imported(MATCHED)(config, lines, compose)
+            lines = imported(MATCHED)(config, lines, compose, solved)
             config = compose(lines)
     except ConfigError as error:
         return RefusedJob(overrides=tuple(lines), words=words, reason=error)

@@ -22,25 +22,35 @@ from deepseek_lab.planning.matching import WORDS, Match, Solution, size, solve
 from deepseek_lab.sweep.question import baseline_of
 
 Compose = Callable[[Sequence[str]], DictConfig]
+Solved = dict[tuple[str, ...], dict[str, str]]
+"""The overrides that matching adds to those of a job, its seed left out."""
 
 
-def matched(config: DictConfig, lines: Sequence[str], compose: Compose) -> list[str]:
+def matched(config: DictConfig, lines: Sequence[str], compose: Compose, solved: Solved | None = None) -> list[str]:
     """`lines`, which compose to `config`, with the solved width and the target on top where the config matches.
 
-    compose: the config of one job from its overrides. A run that is resumed keeps its width. Raises ConfigError when
-    no width comes within `match.tolerance`.
+    compose: the config of one job from its overrides. solved: filled with what was found, for jobs that differ in
+    their seed alone. A run that is resumed keeps its width. Raises ConfigError when no width comes within
+    `match.tolerance`.
     """
     rule = read_match(config)
     if rule.rule == "none" or config.get("resume"):
         return list(lines)
+    same = tuple(line for line in lines if not line.startswith("seed="))
+    solved = {} if solved is None else solved
+    if same not in solved:
+        solved[same] = _solved(config, rule, lines, compose)
+    return replaced(lines, solved[same])
+
+
+def _solved(config: DictConfig, rule: Match.Config, lines: Sequence[str], compose: Compose) -> dict[str, str]:
+    """The overrides that are added: the target, and the width where it is another than the config's."""
     read_model(config)  # what is wrong with the job itself is said before what is wrong with its baseline
     target = rule.target if rule.target is not None else _target(config, rule, lines, compose)
     key = solved_key(config, rule)
     width = _width(config, rule, key, target)
-    changes = {"match.target": _plain(target)}
-    if OmegaConf.select(config, f"{SHEET}.{key}") != width:
-        changes[f"{SHEET}.{key}"] = str(width)
-    return replaced(lines, changes)
+    changed = OmegaConf.select(config, f"{SHEET}.{key}") != width
+    return {"match.target": _plain(target), **({f"{SHEET}.{key}": str(width)} if changed else {})}
 
 
 def replaced(lines: Sequence[str], changes: Mapping[str, str]) -> list[str]:

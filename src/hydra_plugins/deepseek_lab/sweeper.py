@@ -30,17 +30,18 @@ class MatchingBasicSweeper(BasicSweeper):
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         """The next jobs, each as its overrides. Raises ConfigError for one that cannot be matched."""
-        return [self._matched(list(lines)) for lines in super().get_job_batch()]
+        solved: dict[tuple[str, ...], dict[str, str]] = {}
+        return [self._matched(list(lines), solved) for lines in super().get_job_batch()]
 
     def _compose(self, lines: Sequence[str]) -> DictConfig:
         context: Any = self.hydra_context
         config: DictConfig = context.config_loader.load_sweep_config(self.config, list(lines))
         return config
 
-    def _matched(self, lines: list[str]) -> list[str]:
+    def _matched(self, lines: list[str], solved: dict[tuple[str, ...], dict[str, str]]) -> list[str]:
         config = self._compose(lines)
         if OmegaConf.select(config, "match.rule") in (None, "none"):
             return lines
         from deepseek_lab.sweep.matching import matched
 
-        return matched(config, lines, self._compose)
+        return matched(config, lines, self._compose, solved)
