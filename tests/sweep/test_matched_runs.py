@@ -41,6 +41,8 @@ def test_the_width_stands_in_everything_that_a_run_leaves(tmp_path, monkeypatch)
     assert config["model"]["intermediate_size"] == 196
     assert summary["match"]["width"] == "model.intermediate_size"
     assert summary["match"]["value"] == 196
+    assert not any("intermediate_size" in line or "target" in line for line in summary["overrides"])
+    assert "attention=mla" in summary["overrides"]
     assert abs(summary["match"]["residual"]) <= 0.01
     assert summary["match"]["reached"] == summary["counts"]["total_params"] - 2 * 300 * 64
     assert command(["attention=mla", "match=params", *words], monkeypatch) == 0

@@ -96,6 +96,12 @@ def facts(config: DictConfig, rule: Match.Config, counts: Counts) -> dict[str, A
     }
 
 
+def without_solved(lines: Sequence[str], match: Mapping[str, Any] | None) -> list[str]:
+    """Overrides without what matching adds, so that a variant is told apart by what it is; `match` is its `facts`."""
+    added = {"match.target", match["width"]} if match else set()
+    return [line for line in lines if line.partition("=")[0].lstrip("+") not in added]
+
+
 def _target(config: DictConfig, rule: Match.Config, lines: Sequence[str], compose: Compose) -> float:
     """The size of the baseline."""
     changes = dict(line.split("=", 1) for line in baseline_of(config) or rule.baseline)
