@@ -33,7 +33,7 @@ def missed(composer, *overrides):
     return [abs(size / sizes[0] - 1) for size in sizes], jobs
 
 
-@pytest.mark.parametrize("model", ["nano", "micro", "small"])
+@pytest.mark.parametrize("model", ["micro", *(pytest.param(m, marks=pytest.mark.slow) for m in ("nano", "small"))])
 @pytest.mark.parametrize("rule", ["params", "active_params", "flops"])
 def test_every_attention_and_ffn_lands_within_one_percent(composer, rule, model):
     """The baseline of the rule's own file is MHA with a dense FFN, which comes first here."""
