@@ -25,6 +25,7 @@ from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.optim.muon import Muon
 from deepseek_lab.optim.param_groups import param_groups
 from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
@@ -35,6 +36,19 @@ from tiny_run import VOCABULARY, TinyAdamW, TinyData, tiny_stage, tiny_trainer
 MAX_NORM = 0.1
 """Far under every gradient norm of these runs, so that clipping works in each step."""
 
+MUON = Muon.Config(
+    lr=3e-3,
+    weight_decay=0.1,
+    max_grad_norm=MAX_NORM,
+    momentum=0.95,
+    nesterov=True,
+    newton_schulz_steps=5,
+    adamw_parts=["embedding", "head", "router"],
+    stacked={"gate_up": 2, "gate_up_EXD": 2},
+    betas=[0.9, 0.95],
+    eps=1e-8,
+    fused=True,
+)
 STAGES: dict[str, dict[str, Any]] = {
     "": {},
     "tied": {"tie_embeddings": True},
@@ -42,6 +56,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "v3": {"recompute": "v3"},
     "block": {"recompute": "block"},
     "fp8": {"precision": fp8()},
+    "muon": {"optimizer": MUON},
 }
 """Variants of the network or of training; a scenario `fsdp-tied` names one."""
 
@@ -80,11 +95,11 @@ def ranks_config(tie_embeddings: bool = False) -> Transformer.Config:
     )
 
 
-def ranks_stage(tie_embeddings: bool = False, how: Any = "none", **knobs: Any) -> Any:
+def ranks_stage(tie_embeddings: bool = False, how: Any = "none", optimizer: Any = None, **knobs: Any) -> Any:
     """The stage of every run here; eight rows a step, and three validation batches, which two ranks cannot halve."""
     stage = tiny_stage(
         data=TinyData(batch_size=8, micro_batch_size=2),
-        optimizer=GroupedAdamW(max_grad_norm=MAX_NORM),
+        optimizer=optimizer or GroupedAdamW(max_grad_norm=MAX_NORM),
         config=ranks_config(tie_embeddings),
         validation_batches=3,
         **knobs,

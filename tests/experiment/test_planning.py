@@ -62,7 +62,7 @@ def test_v3_in_seconds_and_as_its_paper_counts_it(as_json):
 
 def test_an_ablation_gives_each_job_and_starts_none(as_json, monkeypatch, tmp_path):
     monkeypatch.setattr("deepseek_lab.experiment.train", None)
-    jobs = as_json("ablation=attention", f"paths.logs={tmp_path}")
+    jobs = as_json("ablation=attention", "seed=1", f"paths.logs={tmp_path}")
     assert [job["job"] for job in jobs] == [f"attention={kind}" for kind in ("mha", "gqa", "mqa", "mla")]
     assert len({job["kv_cache_elements_per_token"] for job in jobs}) == 4
     assert list(tmp_path.iterdir()) == []
@@ -81,6 +81,7 @@ def test_a_sweep_with_an_impossible_job_says_why_and_plans_the_others(plan, as_j
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
+        (["model.dim=99"], "model.dim = 99 is odd"),
         (["model.n_heads=5"], "model.n_heads = 5 does not cut model.dim=64"),
         (["attention=mlaa"], "attention has no option 'mlaa'; did you mean 'mla'?"),
         (["model.dimm=5"], "model.dimm is unknown; did you mean 'model.dim'?"),
@@ -96,6 +97,36 @@ def test_a_plan_that_cannot_be_made_is_one_line(plan, overrides, line):
     code, out, err = plan(*overrides)
     assert (code, out, len(err)) == (2, "", 1)
     assert line in err[0]
+
+
+def test_every_refusal_has_its_reason_and_the_sweep_its_sum(plan, as_json):
+    """A mistyped option, a size that cannot be built, a cut too coarse to match: each beside the jobs that can run."""
+    sweep = ["-m", "attention=mha,mla,mlaa", "model.n_heads=4,5", "match=params", "match.tolerance=1e-4", "seed=1,2"]
+    jobs = as_json(*sweep, "hardware=h100")
+    reasons = {job["job"]: job["refused"] for job in jobs if job["refused"]}
+    assert len(jobs) == 12
+    assert len(reasons) == 10
+    assert "attention has no option 'mlaa'; did you mean 'mla'?" in reasons["attention=mlaa model.n_heads=4 seed=1"]
+    assert "model.n_heads = 5 does not cut" in reasons["attention=mha model.n_heads=5 seed=2"]
+    assert "match.tolerance = 0.0001 cannot be met" in reasons["attention=mla model.n_heads=4 seed=1"]
+    code, out, _ = plan(*sweep, "hardware=h100")
+    assert code == 0
+    assert out.count("refused") == 10
+    assert "in all: 2 jobs" in out
+    hours = sum(job["hours"] for job in jobs if not job["refused"])
+    assert hours == pytest.approx(2 * jobs[0]["hours"])
+
+
+def test_a_plan_says_what_matching_did(plan, as_json):
+    mha, mla = as_json("-m", "attention=mha,mla", "match=params")
+    assert (mha["match"]["residual"], mha["match"]["value"]) == (0, 192)
+    assert mla["match"]["rule"] == "params"
+    assert mla["match"]["target"] == mha["match"]["reached"]
+    assert mla["match"]["reached"] == mla["total_params"] - 2 * 1024 * 64
+    assert mla["match"]["residual"] == pytest.approx(mla["match"]["reached"] / mla["match"]["target"] - 1)
+    _, out, _ = plan("-m", "attention=mha,mla", "match=params", "seed=1,2")
+    assert "attention=mla: model.intermediate_size=196 (+0.60%)" in out
+    assert as_json("attention=mla")[0]["match"] is None
 
 
 def test_all_jobs_refused_is_no_success(plan):

@@ -119,3 +119,13 @@ def test_narrow_moments_resume_to_the_bit():
     train(model, resumed, range(3, 6))
     for ours, theirs in zip(model.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("moments", ["fp32", "bf16"])
+def test_what_a_plan_counts_is_what_is_kept(moments):
+    model, config = nn.Linear(4, 3), AdamW.Config(**DEFAULTS | {"moments": moments})
+    optimizer = config.build(model)
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    kept = [value for state in optimizer.state.values() for name, value in state.items() if name != "step"]
+    assert config.state_bytes(model) == sum(value.numel() * value.element_size() for value in kept)

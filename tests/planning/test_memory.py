@@ -20,7 +20,8 @@ def planned(batch, shards=1, model_config=None):
         model = (model_config or config(mtp=1)).build()
     with fake_tensors():
         make_fake(model)
-        return memory(model, V3_BALANCE, batch, shards), kept_by(model, V3_BALANCE, batch), model
+        moments = 8 * sum(parameter.numel() for parameter in model.parameters())
+        return memory(model, V3_BALANCE, batch, shards, moments), kept_by(model, V3_BALANCE, batch), model
 
 
 def test_weights_gradients_and_two_moments_stand_in_fp32():

@@ -9,9 +9,11 @@ import torch
 from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
 from precision_recipes import fp8
 from tiny_ranks import MAX_NORM, fit, ranks_stage, start
+from tiny_ranks import MUON as MUON_CONFIG
 from tiny_run import rows
 
 FAST = ("ddp", "fsdp", "fsdp<one:7", "ddp<fsdp:14", "fsdp-v3", "ddp-block", "fsdp-poisoned", "ddp-fp8", "fsdp-fp8")
+MUON = ("fsdp-muon", "ddp-muon<fsdp-muon:7")
 SLOW = (
     *("fsdp-tied", "fsdp-late", "ddp-late", "ddp-tied", "ddp<one:7", "fsdp<ddp:14", "ddp<fsdp:7", "ddp-poisoned"),
     *("fsdp-block", "ddp-v3"),
@@ -24,15 +26,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "one").mkdir()
     fit(folder / "one", ranks_stage())
-    start(folder, *FAST)
+    start(folder, *FAST, *MUON)
     return folder
 
 
-def assert_same_curves(ours: Path, theirs: Path) -> None:
-    """Every row and every value within 1e-5; the texts of samples have none."""
+def assert_same_curves(ours: Path, theirs: Path, within: float = 1e-5) -> None:
+    """Every row and every value within a share; the texts of samples have none."""
     assert len(rows(ours)) == len(rows(theirs)) > 8
     for mine, yours in zip(rows(ours), rows(theirs), strict=True):
-        assert mine == pytest.approx(yours, rel=1e-5), (mine["step"], ours)
+        assert mine == pytest.approx(yours, rel=within), (mine["step"], ours)
 
 
 def test_the_runs_are_worth_comparing(root: Path) -> None:
@@ -62,6 +64,14 @@ def test_fp8_is_laid_over_the_model_before_it_is_wrapped(root: Path, scenario: s
     assert losses[1] != pytest.approx(plain, rel=1e-5)
     ours, theirs = (read_checkpoint(root / run / "checkpoints" / checkpoint_name(20)) for run in (scenario, "one"))
     assert layout(ours["state_dict"]) == layout(theirs["state_dict"])
+
+
+def test_muon_gathers_what_is_sharded_and_its_momentum_goes_from_one_strategy_to_the_other(root: Path) -> None:
+    """Rounding that differs in the sums of the ranks grows in Newton-Schulz."""
+    (root / "one-muon").mkdir()
+    fit(root / "one-muon", ranks_stage(optimizer=MUON_CONFIG))
+    for scenario in MUON:
+        assert_same_curves(root / scenario, root / "one-muon", within=1e-3)
 
 
 @pytest.mark.parametrize("scenario", ["ddp", "fsdp", "ddp<fsdp:14"])

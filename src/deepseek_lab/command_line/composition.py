@@ -162,10 +162,8 @@ class Composer:
         """Refuses an option that the group does not have."""
         if override.is_add():
             raise ConfigError(f"is chosen without the +: {group}={override.get_value_element_as_str()}", f"+{group}")
-        values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-        options = self.options(group)
-        for value in values:
-            self._check_choice(group, value, options)
+        if not override.is_sweep_override():  # each job of a sweep has its own turn
+            self._check_choice(group, override.value(), self.options(group))
 
     def _check_choice(self, group: str, value: Any, options: list[str]) -> None:
         names = value if isinstance(value, list) else [value]

@@ -155,7 +155,8 @@ def planned(
         jobs = expand(composer, args.overrides, sweep)
         check_jobs(jobs, check_path)
         warn_unread(composer, args.overrides, jobs, reads)
-        args.overrides = [*args.overrides, *claimed_folder(jobs[0], sweep)]
+        own = args.overrides if sweep else jobs[0].overrides  # the sweeper finds the widths of each job again
+        args.overrides = [*own, *claimed_folder(jobs[0], sweep)]
         return jobs
 
 

@@ -2,8 +2,8 @@
 
 A sweep comes from `-m` or from an `ablation/*.yaml` (`hydra.mode: MULTIRUN` and
 `hydra.sweeper.params`); a value typed for one of the file's axes replaces that axis. Only Hydra's
-basic sweeper is expanded: another sweeper chooses its jobs as it goes, so nothing can be checked
-beforehand but the config its jobs share.
+basic sweeper is expanded, in its plain form and in the one that matches sizes: another sweeper chooses its
+jobs as it goes, so nothing can be checked beforehand but the config its jobs share.
 """
 
 import importlib
@@ -21,14 +21,25 @@ from deepseek_lab.command_line.composition import Composer, one_line
 from deepseek_lab.command_line.naming import sweep_name
 from deepseek_lab.config import ConfigError
 
+MATCHED = "deepseek_lab.sweep.matching:matched"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job: what was typed for it, what tells it from its siblings, and its composed config."""
+    """One job: what was typed or solved for it, what tells it from its siblings, and its composed config."""
 
     overrides: tuple[str, ...]
     words: str
     config: DictConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedJob:
+    """A job of a sweep that cannot be composed, or not be matched, and why."""
+
+    overrides: tuple[str, ...]
+    words: str
+    reason: ConfigError
 
 
 def is_sweep(composer: Composer, overrides: Sequence[str], multirun: bool) -> bool:
@@ -38,9 +49,19 @@ def is_sweep(composer: Composer, overrides: Sequence[str], multirun: bool) -> bo
 
 
 def expand(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Job]:
-    """All jobs of a command line in the order in which they will run. Raises ConfigError."""
+    """All jobs of a command line in the order in which they will run. Raises ConfigError for the first that cannot."""
+    jobs = survey(composer, overrides, sweep)
+    for index, job in enumerate(jobs):
+        if isinstance(job, RefusedJob):
+            with _named(index, len(jobs), job.words):
+                raise job.reason
+    return [job for job in jobs if isinstance(job, Job)]
+
+
+def survey(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Job | RefusedJob]:
+    """All jobs of a command line, those that cannot run included. Raises ConfigError for what all jobs share."""
     if not sweep:
-        return [Job(overrides=tuple(overrides), words="", config=composer.compose(overrides))]
+        return [_job(composer, [], list(overrides), "", {})]
     shared = composer.compose(overrides, RunMode.MULTIRUN)
     if not str(shared.hydra.sweeper._target_).endswith("BasicSweeper"):
         return [Job(overrides=tuple(overrides), words="", config=shared)]
@@ -51,15 +72,34 @@ def expand(composer: Composer, overrides: Sequence[str], sweep: bool) -> list[Jo
     return _composed(composer, [list(job) for job in batches[0]], hydra_overrides)
 
 
-def _composed(composer: Composer, job_lines: list[list[str]], hydra_overrides: list[str]) -> list[Job]:
+def _composed(composer: Composer, job_lines: list[list[str]], hydra_overrides: list[str]) -> list[Job | RefusedJob]:
     fixed = set.intersection(*(set(lines) for lines in job_lines)) if len(job_lines) > 1 else set()
-    jobs: list[Job] = []
-    for index, lines in enumerate(job_lines):
-        words = " ".join(line for line in lines if line not in fixed)
-        with _named(index, len(job_lines), words):
-            config = composer.compose([*hydra_overrides, *lines])
-        jobs.append(Job(overrides=tuple(lines), words=words, config=config))
-    return jobs
+    words = [" ".join(line for line in lines if line not in fixed) for lines in job_lines]
+    solved: dict[tuple[str, ...], dict[str, str]] = {}
+    return [_job(composer, hydra_overrides, *job, solved) for job in zip(job_lines, words, strict=True)]
+
+
+def _job(
+    composer: Composer,
+    hydra_overrides: list[str],
+    lines: list[str],
+    words: str,
+    solved: dict[tuple[str, ...], dict[str, str]],
+) -> Job | RefusedJob:
+    """One job; `solved` is what matching found for its siblings."""
+
+    def compose(lines: Sequence[str]) -> DictConfig:
+        return composer.compose([*hydra_overrides, *lines])
+
+    try:
+        config = compose(lines)
+        if OmegaConf.select(config, "match.rule") not in (None, "none"):
+            check_values(config)
+            lines = imported(MATCHED)(config, lines, compose, solved)
+            config = compose(lines)
+    except ConfigError as error:
+        return RefusedJob(overrides=tuple(lines), words=words, reason=error)
+    return Job(overrides=tuple(lines), words=words, config=config)
 
 
 @contextmanager

@@ -18,12 +18,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.command_line.arithmetic import quotient, rest
+
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
-NOT_IN_A_NAME = frozenset({"resume", "sweep", "init_from", "paths", "ablation", "hydra"})
+NOT_IN_A_NAME = frozenset({"resume", "sweep", "init_from", "paths", "ablation", "match", "hydra"})
 """Top-level keys that say where or how a run is kept, not what it is."""
 
-NOT_IN_THE_HASH = frozenset({"resume", "sweep", "paths", "hydra"})
+NOT_IN_THE_HASH = frozenset({"resume", "sweep", "paths", "ablation", "match", "hydra"})
+"""The same for its identity: what a match solved stands in the shape sheet."""
 
 _LONGEST_NAME = 80
 
@@ -97,7 +100,9 @@ def claim_folder(folder: Path) -> Path:
 
 
 def register_resolvers() -> None:
-    """Makes `${run_words:…}`, `${job_hash:}`, `${sweep_name:…}` and `${project_root:}` known to OmegaConf."""
+    """Makes `${run_words:…}`, `${job_hash:}`, `${sweep_name:…}`, `${project_root:}` and sums known to OmegaConf."""
+    OmegaConf.register_new_resolver("quotient", quotient, replace=True)
+    OmegaConf.register_new_resolver("rest", rest, replace=True)
     OmegaConf.register_new_resolver("run_words", run_words, replace=True)
     OmegaConf.register_new_resolver("job_hash", lambda *, _root_: job_hash(_root_), replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.entry import answered, read_arguments, warn_unread
-from deepseek_lab.command_line.jobs import expand, imported, is_sweep
+from deepseek_lab.command_line.jobs import Job, imported, is_sweep, survey
 from deepseek_lab.command_line.naming import PROJECT_ROOT
 
 
@@ -22,8 +22,8 @@ def run_survey(
 ) -> int:
     """Runs a script that looks at jobs and starts none; returns its exit code.
 
-    function_path: `package.module:name` of a function of a list of Job that returns an exit code; imported when the
-        command line is known to be right
+    function_path: `package.module:name` of a function of a list of Job and RefusedJob that returns an exit code;
+        imported when what the jobs share is known to be right
     config_name, sheet_reads: as for `run_command`
     """
     return answered(lambda: _survey(config_name, function_path, sheet_reads, config_dir))
@@ -34,8 +34,8 @@ def _survey(config_name: str, function_path: str, sheet_reads: str | None, confi
     folder = Path(args.config_path).resolve() if args.config_path else config_dir
     with Composer(folder, args.config_name or config_name, args.config_dir) as composer:
         if not _asks_hydra(args):
-            jobs = expand(composer, args.overrides, is_sweep(composer, args.overrides, args.multirun))
-            warn_unread(composer, args.overrides, jobs, sheet_reads)
+            jobs = survey(composer, args.overrides, is_sweep(composer, args.overrides, args.multirun))
+            warn_unread(composer, args.overrides, [job for job in jobs if isinstance(job, Job)], sheet_reads)
             code: int = imported(function_path)(jobs)
             return code
         composer.compose(args.overrides)

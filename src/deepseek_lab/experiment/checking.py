@@ -33,6 +33,7 @@ def check_parts(configs: ExperimentConfigs) -> None:
     """Raises ConfigError for parts that fit together on no machine; what this machine has plays no role."""
     _check_sizes(configs)
     _check_batch(configs)
+    _check_match(configs)
     configs.data.check_with(configs.tokenizer)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
@@ -93,3 +94,9 @@ def _check_batch(configs: ExperimentConfigs) -> None:
         if value is not None and value % (size * ranks):
             problem = f"= {value} is no multiple of {size * ranks}: {ranks} processes × micro-batches of {size}"
             raise ConfigError(problem, f"data.{name}")
+
+
+def _check_match(configs: ExperimentConfigs) -> None:
+    """Whether the job got the size that it shall be matched to."""
+    if configs.match.rule != "none" and configs.match.target is None:
+        raise ConfigError("is unknown: hydra/sweeper=matching finds it from the baseline; or type it", "match.target")

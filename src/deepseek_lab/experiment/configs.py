@@ -18,11 +18,14 @@ from deepseek_lab.config import CheckedConfig, ConfigError, nearest
 from deepseek_lab.experiment.initial import tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.planning.matching import UNMATCHED, Match
 
 C = TypeVar("C", bound=CheckedConfig)
 
+PARTS = ("attention", "ffn", "mtp")
+"""The leaves that the network is made of."""
 LEAVES = (
-    *("attention", "ffn", "mtp", "balance", "precision", "tokenizer", "data"),
+    *("balance", "precision", "tokenizer", "data"),
     *("optimizer", "schedule", "hardware", "stage"),
 )
 
@@ -65,6 +68,8 @@ class ShapeSheet(CheckedConfig):
         self.require_not_negative("n_shared_experts", "n_dense_layers")
         if self.head_dim is None and self.dim % (2 * self.n_heads):
             divisors = [n for n in range(1, self.dim + 1) if self.dim % (2 * n) == 0]
+            if not divisors:
+                raise ConfigError(f"= {self.dim} is odd, and heads of an even width cannot fill it", "dim")
             close = min(divisors, key=lambda n: abs(n - self.n_heads))
             raise ConfigError(
                 f"= {self.n_heads} does not cut model.dim={self.dim} into heads of an even width; {close} would",
@@ -114,6 +119,7 @@ class ExperimentConfigs:
     schedule: Any
     hardware: Any
     stage: Any
+    match: Match.Config
     trainer: TrainerSettings
     seed: int
 
@@ -125,7 +131,7 @@ SHEET_READS = frozenset(
 
 def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
-    sheet = read_sheet(cfg)
+    model = read_model(cfg)
     leaves = {name: _leaf(cfg, name) for name in LEAVES}
     if cfg.init_from:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
@@ -133,11 +139,22 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     trainer = _checked(TrainerSettings, _plain(cfg.trainer, "trainer"), "trainer")
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ConfigError(f"must be an integer of at least 0, not {cfg.seed!r}", "seed")
-    parts = {name: leaves.pop(name) for name in ("attention", "ffn", "mtp")}
+    return ExperimentConfigs(model=model, **leaves, match=read_match(cfg), trainer=trainer, seed=cfg.seed)
+
+
+def read_model(cfg: DictConfig) -> Transformer.Config:
+    """The network alone. Raises ConfigError with the path of the offending key."""
+    sheet = read_sheet(cfg)
     own = {name: getattr(sheet, name) for name in SHEET_READS}
-    model = Transformer.Config(**own, **parts)
+    model = Transformer.Config(**own, **{name: _leaf(cfg, name) for name in PARTS})
     _check_attention(cfg, model)
-    return ExperimentConfigs(model=model, **leaves, trainer=trainer, seed=cfg.seed)
+    return model
+
+
+def read_match(cfg: DictConfig) -> Match.Config:
+    """The rule that makes the jobs of a sweep fair; none in the config of an older run. Raises ConfigError."""
+    rule: Match.Config = _leaf(cfg, "match") if "match" in cfg else UNMATCHED
+    return rule
 
 
 def read_sheet(cfg: DictConfig) -> ShapeSheet:

@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.configs import ExperimentConfigs
 from deepseek_lab.planning.counts import Counts
+from deepseek_lab.sweep import matching
 
 GROUPS = (
     *("model", "attention", "ffn", "balance", "mtp", "precision", "tokenizer", "data"),
-    *("optimizer", "schedule", "trainer", "stage", "experiment", "ablation"),
+    *("optimizer", "schedule", "trainer", "stage", "match", "experts", "experiment", "ablation"),
 )
 
 
@@ -27,14 +28,16 @@ def summary_facts(
     cfg: DictConfig, run_folder: Path, configs: ExperimentConfigs, counts: Counts, data: PretrainData
 ) -> dict[str, Any]:
     """What `summary.json` holds beside the measured values."""
+    match = matching.facts(cfg, configs.match, counts)
     bytes_each = torch.empty(0, dtype=torch.float32).element_size()
     return {
         "name": run_folder.name,
         "sweep": cfg.sweep,
         "seed": configs.seed,
         "choices": choices(),
-        "overrides": [str(override) for override in HydraConfig.get().overrides.task],
+        "overrides": matching.without_solved(list(map(str, HydraConfig.get().overrides.task)), match),
         "counts": vars(counts),
+        "match": match,
         "kv_cache_bytes_per_token": counts.kv_cache_elements_per_token * bytes_each,
         "kv_cache_dtype": "float32",
         "baselines": {"trigram_bits_per_byte": data.trigram_bits_per_byte()},

@@ -1,6 +1,7 @@
 """Plans for a person: one job as a sheet, several as a table with a row each, refusals with their reason."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepseek_lab.experiment.banner import duration, quantity
+from deepseek_lab.planning.matching import WORDS
 from deepseek_lab.planning.plan import Plan
 
 NOTHING = "–"
@@ -24,11 +26,17 @@ class Row:
     overrides: tuple[str, ...]
     plan: Plan | None
     refused: str | None = None
+    match: Mapping[str, Any] | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Plain values; `refused` is None for a job that can run, and a refused job has no others."""
         own: dict[str, Any] = {"job": self.name, "overrides": list(self.overrides), "refused": self.refused}
-        return own | (self.plan.as_data() if self.plan else {})
+        return own | (self.plan.as_data() | {"match": self.match} if self.plan else {})
+
+    @property
+    def variant(self) -> str:
+        """The name without its seed."""
+        return " ".join(word for word in self.name.split() if not word.startswith("seed=")) or self.name
 
 
 def size(n_bytes: float) -> str:
@@ -40,18 +48,40 @@ def size(n_bytes: float) -> str:
 
 
 def render(rows: Sequence[Row]) -> RenderableType:
-    """The sheet of a single job, the table of several."""
+    """The sheet of a single job, the tables of several."""
     if len(rows) == 1 and rows[0].plan:
-        return _sheet(rows[0].plan)
-    planned = [(row.name, row.plan) for row in rows if row.plan]
+        return Group(_sheet(rows[0].plan), *matching_lines(rows))
+    planned = [(row.variant, row.plan) for row in rows if row.plan]
     refused = [Text(f"{row.name}: refused: {row.refused}", style="red") for row in rows if not row.plan]
     parts: list[RenderableType] = []
     if planned:
         plans = [plan for _, plan in planned]
-        parts = [_table(planned), Text(assumptions(plans))]
+        parts = [_table(planned), *matching_lines(rows), Text(in_all(plans)), Text(assumptions(plans))]
         if any(plan.fits is False for plan in plans):
             parts.append(Text("! is more than a device holds"))
     return Group(*parts, *refused)
+
+
+def matching_lines(rows: Sequence[Row]) -> list[Text]:
+    """What matching did: the target, and a line for each variant with its width and how far that misses."""
+    matched = {row.variant: row.match for row in rows if row.match}
+    if not matched:
+        return []
+    targets = {f"{match['target']:,.0f} {WORDS[match['rule']]}" for match in matched.values()}
+    texts = {name: f"{match['width']}={match['value']} ({match['residual']:+.2%})" for name, match in matched.items()}
+    lines = [f"{name}: {text}" for name, text in texts.items()] if len(rows) > 1 else list(texts.values())
+    return [Text(f"matched to {' or '.join(sorted(targets))}:"), *(Text(f"  {line}") for line in lines)]
+
+
+def in_all(plans: Sequence[Plan]) -> str:
+    """Jobs, time and price of the whole sweep."""
+    hours, costs = [plan.hours for plan in plans], [plan.cost for plan in plans]
+    parts = [f"{len(plans)} jobs"]
+    if None not in hours:
+        parts.append(f"{_span(sum(filter(None, hours)))} one after the other")
+    if None not in costs:
+        parts.append(f"${sum(filter(None, costs)):,.0f}")
+    return "in all: " + ", ".join(parts)
 
 
 def _sheet(plan: Plan) -> Table:
@@ -120,18 +150,32 @@ def assumptions(plans: Sequence[Plan]) -> str:
     return f"if {' or '.join(sorted(known))} is reached (mfu=)" if known else "times unknown: choose hardware="
 
 
-_HEADS = ("parameters", "active", "FLOPs a token", "cache a token", "memory a device", "tokens", "time", "price")
+_HEADS = (
+    "parameters",
+    "active",
+    "FLOPs a token",
+    "cache a token",
+    "memory a device",
+    "tokens",
+    "time a job",
+    "price a job",
+)
 
 
 def _table(planned: Sequence[tuple[str, Plan]]) -> Table:
+    """A row each variant; its numbers are those of one job."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    axis, labels = _labels([name for name, _ in planned])
+    variants = list(dict(planned).items())
+    axis, labels = _labels([name for name, _ in variants])
     table.add_column(Text(axis), overflow="fold", min_width=16)
     priced = any(plan.cost is not None for _, plan in planned)
-    for head in _HEADS if priced else _HEADS[:-1]:
+    seeds = Counter(name for name, _ in planned)
+    counted = max(seeds.values()) > 1
+    for head in (*(["jobs"] if counted else []), *(_HEADS if priced else _HEADS[:-1])):
         table.add_column(Text(head.replace(" ", "\n", 1)), justify="right", no_wrap=True)
-    for label, (_, plan) in zip(labels, planned, strict=True):
-        table.add_row(Text(label), *map(Text, _cells(plan) if priced else _cells(plan)[:-1]))
+    for label, (name, plan) in zip(labels, variants, strict=True):
+        cells = [*([str(seeds[name])] if counted else []), *(_cells(plan) if priced else _cells(plan)[:-1])]
+        table.add_row(Text(label), *map(Text, cells))
     return table
 
 

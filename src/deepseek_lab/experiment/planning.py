@@ -13,10 +13,10 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from deepseek_lab.command_line.jobs import Job, check_values, task_config
+from deepseek_lab.command_line.jobs import Job, RefusedJob, check_values, task_config
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.experiment.checking import check_parts
-from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
+from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs, read_match
 from deepseek_lab.experiment.plan_table import Row, render
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.planning.counts import Counts, count
@@ -25,6 +25,7 @@ from deepseek_lab.planning.memory import Memory, MicroBatch, memory
 from deepseek_lab.planning.plan import Machine, Plan
 from deepseek_lab.precision import apply, surroundings
 from deepseek_lab.precision.selection import HOPPER, peak_format
+from deepseek_lab.sweep.matching import facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +41,14 @@ class PlanSettings(CheckedConfig):
             raise ConfigError(f"must be above 0 and at most 1, not {self.mfu}", "mfu")
 
 
-def plan(jobs: Sequence[Job]) -> int:
+def plan(jobs: Sequence[Job | RefusedJob]) -> int:
     """Prints the plan of every job; returns 0, or 2 when all of several are refused.
 
     Raises ConfigError or DataError when the only job is refused.
     """
-    settings = [read_settings(job.config) for job in jobs]
-    rows = [_row(job, own, alone=len(jobs) == 1) for job, own in zip(jobs, settings, strict=True)]
-    if settings[0].format == "json":
+    formats = {read_settings(job.config).format for job in jobs if isinstance(job, Job)}
+    rows = [_row(job, alone=len(jobs) == 1) for job in jobs]
+    if formats == {"json"}:
         for row in rows:
             print(json.dumps(row.as_data()))
     else:
@@ -60,14 +61,17 @@ def read_settings(cfg: DictConfig) -> PlanSettings:
     return PlanSettings(format=cfg.format, cache_dtype=cfg.cache_dtype, mfu=cfg.mfu)
 
 
-def _row(job: Job, settings: PlanSettings, alone: bool) -> Row:
+def _row(job: Job | RefusedJob, alone: bool) -> Row:
     name = job.words or " ".join(job.overrides) or "default"
     try:
-        return Row(name, job.overrides, plan_job(job.config, settings))
+        if isinstance(job, RefusedJob):
+            raise job.reason
+        planned = plan_job(job.config, read_settings(job.config))
     except (ConfigError, DataError) as error:
         if alone:
             raise
         return Row(name, job.overrides, None, str(error))
+    return Row(name, job.overrides, planned, match=facts(job.config, read_match(job.config), planned.counts))
 
 
 def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
@@ -103,18 +107,17 @@ def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
 
 def _sizes(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:
     """Counts and memory of the network as a run builds it; jobs that differ in their seed share them."""
-    moment_bytes = 2 if getattr(configs.optimizer, "moments", "fp32") == "bf16" else 4
-    parts = (configs.model, configs.precision, configs.balance, batch, shards, configs.trainer.recompute, moment_bytes)
-    key = (repr(parts), _capability(configs))
+    parts = (configs.model, configs.precision, configs.balance, batch, shards, configs.trainer.recompute)
+    key = (repr((*parts, configs.optimizer)), _capability(configs))
     if key not in _KNOWN:
-        _KNOWN[key] = _measured(configs, batch, shards, moment_bytes)
+        _KNOWN[key] = _measured(configs, batch, shards)
     return _KNOWN[key]
 
 
 _KNOWN: dict[Any, tuple[Counts, Memory]] = {}
 
 
-def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int, moment_bytes: int) -> tuple[Counts, Memory]:
+def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:
     with torch.device("meta"):
         built = configs.model.build().train()
         apply(built, configs.precision, batch.device_type, _capability(configs))
@@ -122,7 +125,7 @@ def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int, moment
     counts = count(built, batch.seq_len)
     with fake_tensors():
         make_fake(built)
-        return counts, memory(built, configs.balance, batch, shards, moment_bytes)
+        return counts, memory(built, configs.balance, batch, shards, configs.optimizer.state_bytes(built))
 
 
 def _capability(configs: ExperimentConfigs) -> tuple[int, int]:

@@ -51,6 +51,11 @@ class AdamW(torch.optim.AdamW):
                 fused=self.fused,
             )
 
+        def state_bytes(self, model: nn.Module) -> int:
+            """Bytes that the optimiser keeps: two moments of every parameter."""
+            each = 2 if self.moments == "bf16" else 4
+            return len(MOMENTS) * each * sum(p.numel() for p in model.parameters() if p.requires_grad)
+
 
 class NarrowMoments(AdamW):
     """AdamW whose moments wait in bf16."""

@@ -1,6 +1,6 @@
 """Bytes that training holds on one device, by what they are for.
 
-Weights and gradients stand in the parameters' dtype and AdamW keeps two moments: they follow from the parameters.
+Weights and gradients stand in the parameters' dtype; what the optimiser keeps is its own affair.
 What a forward pass keeps is counted on the built module (see `kept`); the loss adds its buffers.
 
 The peak is the sum of the parts. They stand all at once where a step has several micro-batches; with a single one
@@ -19,9 +19,6 @@ from deepseek_lab.objectives.balance import Balance, balance_losses
 from deepseek_lab.objectives.next_token import rows_at_a_time
 from deepseek_lab.planning.kept import FusedKernels, Kept, kept_for_backward
 from deepseek_lab.planning.shapes_only import multiply_shapes_only
-
-MOMENTS = 2
-"""Numbers that AdamW keeps for each parameter."""
 
 _FP32, _BF16 = 4, 2
 
@@ -56,20 +53,19 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def memory(model: Transformer, balance: Balance, batch: MicroBatch, shards: int, moment_bytes: int = _FP32) -> Memory:
+def memory(model: Transformer, balance: Balance, batch: MicroBatch, shards: int, state_bytes: int) -> Memory:
     """Memory of one device; `model` is built of fake tensors, inside whose mode this is called.
 
-    shards: devices that divide weights, gradients and moments among them (1: each holds all). moment_bytes: of one
-    number of AdamW's state.
+    shards: devices that divide weights, gradients and the optimiser's state among them (1: each holds all).
+    state_bytes: what the optimiser keeps, over all parameters.
     """
     kept = kept_by(model, balance, batch)
     n_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    n_numbers = sum(parameter.numel() for parameter in model.parameters())
     share = -(-n_bytes // shards)
     return Memory(
         weights=share + kept.weight_copies,
         gradients=share,
-        optimizer=-(-MOMENTS * moment_bytes * n_numbers // shards),
+        optimizer=-(-state_bytes // shards),
         activations=kept.activations + loss_bytes(model, batch),
     )
 
