@@ -1,15 +1,11 @@
 """Every file of conf/ablation/: its jobs differ, are fair, can run, and each variant makes one step; in one process."""
 
-import json
 import sysconfig
 from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
@@ -17,10 +13,10 @@ from deepseek_lab.command_line.jobs import Job, survey, task_config
 from deepseek_lab.command_line.naming import job_hash, run_words
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_model
-from deepseek_lab.experiment.training import TrainingRun
 from deepseek_lab.metrics import describe
 from deepseek_lab.planning.counts import count
 from deepseek_lab.sweep.question import read_question
+from one_step import one_step
 
 ABLATIONS = sorted(path.stem for path in (PROJECT_ROOT / "conf" / "ablation").glob("*.yaml"))
 TEXT = Path(sysconfig.get_paths()["stdlib"]) / "email"
@@ -51,20 +47,6 @@ def jobs_of(logs):
             return survey(composer, [f"ablation={name}", *TINY, *text, f"paths.cache={logs}/cache"], sweep=True)
 
     return composed
-
-
-def one_step(job, folder):
-    """Trains a job as its own process would -> summary.json."""
-    config = job.config.copy()
-    OmegaConf.set_struct(config, False)
-    config.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(config)
-    folder.mkdir()
-    threads = torch.get_num_threads()
-    TrainingRun(task_config(job.config), folder).fit()
-    torch.set_num_threads(threads)
-    assert (folder / "DONE").is_file()
-    return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
