@@ -72,6 +72,10 @@ def adapted(command, logs):
         words.append("data.corpus.sources.packages.packages=[hydra]")
     if "experiment=mini_v3_context" in command:
         words += ["data.corpus.n_documents=200", "model=nano"]
+    if any(word.startswith("ablation=") for word in words) and words[0] == "scripts/train.py":
+        words.append("seed=1")
+    if "ablation=precision" in words:
+        words += ["ffn=moe", "model=nano", "trainer.checkpoint_every=2"]
     if "what=needle" in words:
         words += ["needle.lengths=[64]", "needle.n_depths=2", "needle.trials=1"]
     return words

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
