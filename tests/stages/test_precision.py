@@ -8,17 +8,20 @@ import torch
 
 from deepseek_lab.callbacks.quantisation import Quantisation
 from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
+from deepseek_lab.optim.adamw import AdamW
 from deepseek_lab.precision import FullPrecision
 from deepseek_lab.precision.observation import quantised_modules
 from precision_recipes import bf16, fp8
 from tiny_run import rows, tiny_stage, tiny_trainer
 
+SETTINGS = {"lr": 3e-3, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "max_grad_norm": 1.0, "fused": True}
 RECIPES = {"fp32": FullPrecision(name="fp32"), "bf16": bf16(), "fp8": fp8(), "narrow": fp8(master_weights="bf16")}
 
 
 def run(folder, recipe, resume=None):
     folder.mkdir(exist_ok=True)
-    stage = tiny_stage(precision=RECIPES[recipe])
+    adamw = AdamW.Config(**SETTINGS, moments="bf16" if recipe == "narrow" else "fp32")
+    stage = tiny_stage(precision=RECIPES[recipe], optimizer=adamw)
     step = int(resume.stem[5:]) if resume else None
     tiny_trainer(folder, 20, step, every=10, callbacks=[Quantisation(5)]).fit(stage, ckpt_path=resume)
     return stage

@@ -61,8 +61,9 @@ class NarrowMoments(AdamW):
     """AdamW whose moments wait in bf16."""
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One update, a parameter at a time, so that only one has wide moments."""
-        assert closure is None, "no closure is used here"
+        """One update, a parameter at a time, so that only one has wide moments. The closure's result is returned."""
+        with torch.enable_grad():
+            result = closure() if closure else None
         groups = self.param_groups
         try:
             for group in groups:
@@ -74,6 +75,7 @@ class NarrowMoments(AdamW):
                         self._cast(parameter, torch.bfloat16)
         finally:
             self.param_groups = groups
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """torch widens moments to the dtype of their parameter; they are narrowed again, which loses nothing."""
