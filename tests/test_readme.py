@@ -75,7 +75,7 @@ def adapted(command, logs):
     if any(word.startswith("ablation=") for word in words) and words[0] == "scripts/train.py":
         words.append("seed=1")
     if "ablation=precision" in words:
-        words += ["ffn=moe", "model=nano", "trainer.checkpoint_every=2"]
+        words += ["ffn=moe", "precision=bf16,fp8", "model=nano"]
     if "what=needle" in words:
         words += ["needle.lengths=[64]", "needle.n_depths=2", "needle.trials=1"]
     return words
