@@ -16,11 +16,25 @@ from deepseek_lab.precision.native import Native
 from deepseek_lab.precision.nonlinearity import CachedNonlinearity
 from deepseek_lab.precision.observation import quantised_modules
 from deepseek_lab.precision.operands import How, Operands
-from deepseek_lab.precision.quantise import Quantised
+from deepseek_lab.precision.quantise import TILES, Quantised
 
 
 class ShapesOnly(Native):
     """The native backend without its kernels."""
+
+    def quantise(self, operands: Operands, kind: str, x: Tensor, how: How) -> Quantised:
+        """Empty, of the size and dtype of what `store` keeps; nothing is noted."""
+        assert how is not None, "bf16 is native without a backend"
+        if how.form.dtype is None:
+            return Quantised(x.new_empty(x.shape, dtype=torch.bfloat16), None, None)
+        rows, columns = TILES[how.tile].sides(*x.shape[-2:])
+        n_rows, n_columns = -(-x.shape[-2] // rows), -(-x.shape[-1] // columns)
+        values = x.new_empty(*x.shape[:-2], n_rows * rows, n_columns * columns, dtype=how.form.dtype)
+        return Quantised(values, x.new_empty(*x.shape[:-2], n_rows, n_columns), None, how.tile)
+
+    def restore(self, x: Quantised) -> Tensor:
+        """Empty, in fp32."""
+        return x.values.new_empty(x.values.shape, dtype=torch.float32)
 
     def product(self, a: Quantised, b: Quantised, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         """Empty (M, N)."""
