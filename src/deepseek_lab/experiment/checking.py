@@ -15,7 +15,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.precision import backend_of
+from deepseek_lab.precision import Float8, backend_of
 
 
 def check(cfg: DictConfig) -> None:
@@ -81,7 +81,8 @@ def _check_precision(configs: ExperimentConfigs) -> None:
         backend_of(configs.precision, "cuda" if on_gpu else "cpu")
     except ConfigError as error:
         raise error.at("precision") from None
-    if getattr(configs.precision, "master_weights", "fp32") == "bf16" and configs.trainer.strategy == "fsdp":
+    narrow = isinstance(configs.precision, Float8) and configs.precision.master_weights == "bf16"
+    if narrow and configs.trainer.strategy == "fsdp":
         raise ConfigError("= bf16 mixes dtypes, which fsdp does not shard; use trainer=ddp", "precision.master_weights")
 
 

@@ -48,8 +48,9 @@ def apply(
 def _backend(recipe: BFloat16 | Float8, name: str) -> Backend:
     if name == "native":
         return Native()
-    accumulator = getattr(recipe, "accumulator", "fp32")
-    return Emulated(None if accumulator == "fp32" else limited_product(accumulator == "14_bit_promoted"))
+    if isinstance(recipe, BFloat16) or recipe.accumulator == "fp32":
+        return Emulated()
+    return Emulated(limited_product(promoted=recipe.accumulator == "14_bit_promoted"))
 
 
 def quantised_layers(model: nn.Module, recipe: BFloat16 | Float8) -> Iterator[tuple[str, nn.Module]]:

@@ -22,7 +22,6 @@ def coverage(model: nn.Module, recipe: Recipe, device_type: str) -> str:
     backend = backend_of(recipe, device_type)
     if isinstance(recipe, FullPrecision):
         return "fp32 throughout"
-    assert isinstance(recipe, (BFloat16, Float8)), f"no recipe: {recipe!r}"
     if isinstance(recipe, BFloat16) and backend == "native":
         return "bf16 products under autocast; weights, sums, norms, router and loss in fp32"
     around = surroundings(recipe, device_type)

@@ -57,21 +57,21 @@ class _Grouped(torch.autograd.Function):
             y_MO = layer.backend.grouped(x, weight, ends_E)[:, : weight_EOD.shape[1]]
         keeping = Keeping(layer, x_MD, kept, source)
         ctx.layer, ctx.keeping, ctx.dtypes = layer, keeping, (x_MD.dtype, weight_EOD.dtype)
-        held = (weight.values, weight.scale) if layer.keeps_weight else (weight_EOD, None)
-        ctx.save_for_backward(ends_E, *held, *keeping.tensors(x_MD, kept, source))
+        ctx.save_for_backward(ends_E, *layer.held_weight(weight, weight_EOD), *keeping.tensors(x_MD, kept, source))
         return y_MO.to(output_dtype(x_MD))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        ends_E, values_EOD, scale, *tensors = ctx.saved_tensors
+        ends_E, held_EOD, scale, *tensors = ctx.saved_tensors
         layer: Layer = ctx.layer
         dy_MO = grads[0].float().contiguous()
         moves = Moves(ends_E, dy_MO.shape[0]) if shares_scales_along_rows(layer.operands.rules) else None
         dy, again = _gradients(layer, dy_MO, moves, ctx.needs_input_grad[1])
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            weight = Quantised(values_EOD, scale, None) if layer.keeps_weight else layer.weight_again(values_EOD)
-            dx = layer.backend.grouped(dy, weight.t(), ends_E)[:, : ctx.keeping.n_inputs].to(ctx.dtypes[0])
+            dx = layer.backend.grouped(dy, layer.weight_again(held_EOD, scale).t(), ends_E)[
+                :, : ctx.keeping.n_inputs
+            ].to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
             x = ctx.keeping.operand(tensors, moves) if moves else ctx.keeping.operand(tensors)
             dweight = layer.backend.grouped_outer(again, x, moves.ends_E if moves else ends_E)

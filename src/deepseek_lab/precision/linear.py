@@ -46,14 +46,19 @@ class Layer:
         """The weight as Fprop multiplies it."""
         return self.round("weight", weight, self.operands.rules.weight)
 
-    def weight_again(self, weight: Tensor) -> Quantised:
-        """The weight as Dgrad multiplies it, rounded from the master."""
+    def held_weight(self, weight: Quantised, master: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What of the weight waits for the backward: as Fprop multiplied it, or the master to round again."""
+        return (weight.values, weight.scale) if self._keeps_weight else (master, None)
+
+    def weight_again(self, held: Tensor, scale: Tensor | None) -> Quantised:
+        """The weight as Dgrad multiplies it, from what was held."""
+        if self._keeps_weight:
+            return Quantised(held, scale, None)
         rules = self.operands.rules
-        return self.round("weight", weight, rules.weight_again or rules.weight)
+        return self.round("weight", held, rules.weight_again or rules.weight)
 
     @property
-    def keeps_weight(self) -> bool:
-        """Whether the rounded weight of Fprop serves Dgrad too."""
+    def _keeps_weight(self) -> bool:
         return self.backend.keeps_weight and self.operands.rules.weight_again is None
 
     def round(self, kind: str, x: Tensor, how: How) -> Quantised:
@@ -98,21 +103,21 @@ class _Linear(torch.autograd.Function):
             y_NO = layer.backend.product(x, weight)[: x_ND.shape[0], : weight_OD.shape[0]]
         keeping = Keeping(layer, x_ND, kept, source)
         ctx.layer, ctx.keeping, ctx.dtypes = layer, keeping, (x_ND.dtype, weight_OD.dtype)
-        held = (weight.values, weight.scale) if layer.keeps_weight else (weight_OD, None)
-        ctx.save_for_backward(*held, *keeping.tensors(x_ND, kept, source))
+        ctx.save_for_backward(*layer.held_weight(weight, weight_OD), *keeping.tensors(x_ND, kept, source))
         return y_NO.to(output_dtype(x_ND))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        values_OD, scale, *tensors = ctx.saved_tensors
+        held_OD, scale, *tensors = ctx.saved_tensors
         layer: Layer = ctx.layer
         rules, product, keeping = layer.operands.rules, layer.backend.product, ctx.keeping
         dy_NO = grads[0].float()
         dy = layer.round("gradient", dy_NO, rules.gradient)
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            weight = Quantised(values_OD, scale, None) if layer.keeps_weight else layer.weight_again(values_OD)
-            dx = product(dy, weight.t())[: dy_NO.shape[0], : keeping.n_inputs].to(ctx.dtypes[0])
+            dx = product(dy, layer.weight_again(held_OD, scale).t())[: dy_NO.shape[0], : keeping.n_inputs].to(
+                ctx.dtypes[0]
+            )
         if ctx.needs_input_grad[1]:
             again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
             dweight = product(again.t(), keeping.operand(tensors).t(), torch.float32)

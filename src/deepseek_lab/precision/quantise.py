@@ -121,14 +121,12 @@ def quantise(x: Tensor, how: Rounding) -> Quantised:
     flat = tiles.flatten(0, -4)
     rounded, pieces = torch.empty_like(flat), _tiles_at_once(flat)
     work = torch.empty_like(flat[:pieces])
-    amax = torch.cat(
-        [
-            _round_tiles(some, how, into, work[: len(some)])
-            for some, into in zip(flat.split(pieces), rounded.split(pieces), strict=True)
-        ]
-    ).view(*tiles.shape[:-3], tiles.shape[-2])
-    values = _flat(rounded.view(tiles.shape))[..., : x.shape[-2], : x.shape[-1]]
-    return Quantised(values, scale_of(amax, how), amax)
+    done = [
+        _round_tiles(some, how, into, work[: len(some)])
+        for some, into in zip(flat.split(pieces), rounded.split(pieces), strict=True)
+    ]
+    scale, amax = (torch.cat(parts).view(*tiles.shape[:-3], tiles.shape[-2]) for parts in zip(*done, strict=True))
+    return Quantised(_flat(rounded.view(tiles.shape))[..., : x.shape[-2], : x.shape[-1]], scale, amax)
 
 
 def _tiles_at_once(tiles: Tensor) -> int:
@@ -137,18 +135,19 @@ def _tiles_at_once(tiles: Tensor) -> int:
     return max(1, at_once)
 
 
-def _round_tiles(tiles: Tensor, how: Rounding, into: Tensor, work: Tensor) -> Tensor:
-    """Rounds (P, r, C/c, c) tiles `into` a tensor of their shape, with another to work in; returns their amax.
+def _round_tiles(tiles: Tensor, how: Rounding, into: Tensor, work: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds (P, r, C/c, c) tiles `into` a tensor of their shape, with another to work in; their scale and amax.
 
     A few at a time, so that the eight passes over them run in the cache.
     """
     amax = amax_of(tiles, work)
-    wide = scale_of(amax, how)[:, None, :, None]
+    scale = scale_of(amax, how)
+    wide = scale[:, None, :, None]
     if how.power_of_two:
         round_within_range(tiles, how.form, wide, into, work)
     else:
         round_within_range(torch.div(tiles, wide, out=into), how.form, None, into, work).mul_(wide)
-    return amax
+    return scale, amax
 
 
 def store(x: Tensor, how: Rounding) -> Quantised:

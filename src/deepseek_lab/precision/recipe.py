@@ -13,7 +13,7 @@ Left out: fp16, whose range ends at 65,504, so that it needs loss scaling; no De
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.precision.formats import FORMATS
@@ -37,18 +37,6 @@ TOGETHER = [
     {"activation": "tensor", "weight": "tensor", "gradient": "tensor"},
 ]
 """The tiles that can be multiplied with each other in all three products."""
-
-
-class Recipe(Protocol):
-    """What the house asks of every recipe."""
-
-    @property
-    def name(self) -> str:
-        """fp32, bf16, fp8, …: the option of the group."""
-
-    @property
-    def backend(self) -> BackendName:
-        """Who multiplies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +121,9 @@ class Float8(CheckedConfig):
     def _rounding(self, tile: str, power_of_two: bool, form: str, smallest: float | None = None) -> Rounding:
         exact = power_of_two or self.scale_format == "ue8m0"
         return Rounding(tile, FORMATS[form], exact, self.smallest_amax if smallest is None else smallest)
+
+
+Recipe = FullPrecision | BFloat16 | Float8
 
 
 def _turned(how: Rounding) -> Rounding | None:
