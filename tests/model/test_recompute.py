@@ -7,7 +7,9 @@ import torch
 
 from deepseek_lab.benchmarking.live_memory import LiveMemory
 from deepseek_lab.model.recompute import recompute
+from deepseek_lab.precision import apply
 from model.tiny import ATTENTIONS, build, config, tokens
+from precision_recipes import bf16, fp8
 from tiny_run import rows, tiny_stage, tiny_trainer
 
 LONG = 260  # from 256 tokens on the blocked CPU kernel runs
@@ -42,6 +44,20 @@ def test_gradients_are_the_same_to_the_bit(how, autocast, attention, ffn, time):
     assert torch.equal(loss, plain_loss)
     for (name, mine), theirs in zip(gradients(ours, loss).items(), gradients(plain, plain_loss).values(), strict=True):
         assert torch.equal(mine, theirs), name
+
+
+@pytest.mark.parametrize("how", ["v3", "block"])
+@pytest.mark.parametrize("recipe", [fp8(), fp8("fp8_tensorwise"), bf16()], ids=lambda recipe: recipe.name)
+def test_gradients_are_the_same_to_the_bit_under_a_recipe(how, recipe):
+    """What a rounded product keeps is made again from the same numbers, a cached SwiGLU too."""
+    found = []
+    for choice in ("none", how):
+        model = build(mtp=1, max_seq_len=LONG + 1, attention="mla", ffn="moe")
+        apply(model, recipe)
+        recompute(model, choice)
+        found.append(gradients(model, loss_of(model)))
+    for (name, theirs), ours in zip(found[0].items(), found[1].values(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 @pytest.mark.parametrize(("autocast", "v3_share"), [(False, 0.45), (True, 0.7)], ids=["fp32", "autocast"])

@@ -115,6 +115,7 @@ def _sizes(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[
 
 
 _KNOWN: dict[Any, tuple[Counts, Memory]] = {}
+"""What was measured, by the text of the configs: they hold lists, which `functools.cache` takes for no key."""
 
 
 def _measured(configs: ExperimentConfigs, batch: MicroBatch, shards: int) -> tuple[Counts, Memory]:

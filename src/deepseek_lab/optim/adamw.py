@@ -20,6 +20,12 @@ from deepseek_lab.optim.param_groups import param_groups
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+def check_betas(betas: list[float]) -> None:
+    """Raises ConfigError for other than two numbers from 0 to under 1."""
+    if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        raise ConfigError(f"must be two numbers from 0 to under 1, not {betas}", "betas")
+
+
 class AdamW(torch.optim.AdamW):
     """torch's AdamW, built from a checked config."""
 
@@ -37,8 +43,7 @@ class AdamW(torch.optim.AdamW):
 
         def check(self) -> None:
             self.require_not_negative("lr", "eps", "weight_decay", "max_grad_norm")
-            if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
-                raise ConfigError(f"must be two numbers from 0 to under 1, not {self.betas}", "betas")
+            check_betas(self.betas)
 
         def build(self, model: nn.Module) -> "AdamW":
             """The optimiser of all trainable parameters of `model`."""

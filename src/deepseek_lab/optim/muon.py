@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
 from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.optim.adamw import check_betas
 from deepseek_lab.optim.orthogonal import orthogonalised
+from deepseek_lab.optim.shares import share_of, whole_of
 
 AT_ONCE = 2**26
 """Numbers of one batch of matrices at most, which bounds the memory of a step."""
@@ -58,8 +59,7 @@ class Muon(torch.optim.Optimizer):
             self.require_positive("newton_schulz_steps")
             if not 0 <= self.momentum < 1:
                 raise ConfigError(f"must be a number from 0 to under 1, not {self.momentum}", "momentum")
-            if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
-                raise ConfigError(f"must be two numbers from 0 to under 1, not {self.betas}", "betas")
+            check_betas(self.betas)
 
         def build(self, model: nn.Module) -> "Muon":
             """The optimiser of all trainable parameters of `model`."""
@@ -126,12 +126,12 @@ class Muon(torch.optim.Optimizer):
     def _muon(self, group: dict[str, Any], params: list[Tensor]) -> None:
         for some in _batches(params):
             momenta = [self._moved_momentum(p, group) for p in some]
-            matrices_NRC = torch.cat([_as_matrices(_whole(momentum), group["n_stacked"]) for momentum in momenta])
+            matrices_NRC = torch.cat([_as_matrices(whole_of(momentum), group["n_stacked"]) for momentum in momenta])
             scale = 0.2 * max(matrices_NRC.shape[-2:]) ** 0.5
             updates_NRC = orthogonalised(matrices_NRC, group["newton_schulz_steps"])
             for p, update in zip(some, updates_NRC.chunk(len(some)), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(_share(update.reshape(p.shape), p), alpha=-group["lr"] * scale)
+                p.add_(share_of(update.reshape(p.shape), p), alpha=-group["lr"] * scale)
 
     def _moved_momentum(self, param: Tensor, group: dict[str, Any]) -> Tensor:
         """Moves the stored momentum by the gradient; what is orthogonalised."""
@@ -182,15 +182,3 @@ def _batches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 def _as_matrices(tensor: Tensor, n_stacked: int) -> Tensor:
     """(n·R, C) or (E, n·R, C) -> (N, R, C)."""
     return tensor.reshape(-1, tensor.shape[-2] // n_stacked, tensor.shape[-1])
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor gathered on every rank; any other as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _share(full: Tensor, like: Tensor) -> Tensor:
-    """This rank's share of what every rank holds whole, cut as `like` is; nothing is sent."""
-    if not isinstance(like, DTensor):
-        return full
-    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)

@@ -69,9 +69,8 @@ class _Grouped(torch.autograd.Function):
         dy, again = _gradients(layer, dy_MO, moves, ctx.needs_input_grad[1])
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            dx = layer.backend.grouped(dy, layer.weight_again(held_EOD, scale).t(), ends_E)[
-                :, : ctx.keeping.n_inputs
-            ].to(ctx.dtypes[0])
+            dx = layer.backend.grouped(dy, layer.weight_again(held_EOD, scale).t(), ends_E)
+            dx = dx[:, : ctx.keeping.n_inputs].to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
             x = ctx.keeping.operand(tensors, moves) if moves else ctx.keeping.operand(tensors)
             dweight = layer.backend.grouped_outer(again, x, moves.ends_E if moves else ends_E)

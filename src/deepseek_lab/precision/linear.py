@@ -115,9 +115,8 @@ class _Linear(torch.autograd.Function):
         dy = layer.round("gradient", dy_NO, rules.gradient)
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            dx = product(dy, layer.weight_again(held_OD, scale).t())[: dy_NO.shape[0], : keeping.n_inputs].to(
-                ctx.dtypes[0]
-            )
+            dx = product(dy, layer.weight_again(held_OD, scale).t())
+            dx = dx[: dy_NO.shape[0], : keeping.n_inputs].to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
             again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
             dweight = product(again.t(), keeping.operand(tensors).t(), torch.float32)

@@ -10,6 +10,7 @@ precision makes a figure of its own (dense, mixture).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,14 @@ PAPERS_BOUND = 0.25
 """Per cent, V3 §3.3."""
 
 SMOOTHING = 0.9
+LOSS = "train/loss_next_token"
 OPERANDS = ("activation", "gradient")
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Curves = dict[str, dict[int, float]]
+"""Values by step, by the curve's name."""
+
+Read = Mapping[Path, Curves]
+"""By run folder."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,20 @@ class Errors:
         return float(np.abs(self.mean[len(self.mean) // 2 :]).mean())
 
 
-def curve(run: Run, name: str) -> dict[int, float]:
-    """A curve's values by step."""
+def curves(run: Run) -> Curves:
+    """The loss and the underflow shares of a run, each by step; one pass over its file."""
     path = run.folder / METRICS
-    values = ((row.get("step"), finite(row.get(name))) for row in json_rows(path, whole_text(path)))
-    return {step: value for step, value in values if isinstance(step, int) and value is not None}
+    found: Curves = {name: {} for name in (LOSS, *map(underflow_share, OPERANDS))}
+    for row in json_rows(path, whole_text(path)):
+        for name, values in found.items():
+            if isinstance(row.get("step"), int) and (value := finite(row.get(name))) is not None:
+                values[row["step"]] = value
+    return found
+
+
+def underflow_share(kind: str) -> str:
+    """The curve of a kind of operand."""
+    return f"fp8/{kind}/underflow_share"
 
 
 def smoothed(values: Array) -> Array:
@@ -70,18 +86,20 @@ def relative_error(loss: Mapping[int, float], reference: Mapping[int, float]) ->
     return dict(zip(steps, (100 * (ours - theirs) / theirs).tolist(), strict=True))
 
 
-def errors_of(variant: Variant, baseline: Variant) -> Errors | None:
+def errors_of(variant: Variant, baseline: Variant, read: Read) -> Errors | None:
     """The errors of a variant's seeds that the baseline has too; None where there are none."""
-    references = {run.seed: run for run in baseline.runs}
-    name = "train/loss_next_token"
-    pairs = [(run, references[run.seed]) for run in variant.runs if run.seed in references]
-    each = [relative_error(curve(run, name), curve(other, name)) for run, other in pairs]
+    references = {run.seed: read[run.folder][LOSS] for run in baseline.runs}
+    runs = [run for run in variant.runs if run.seed in references]
+    each = [relative_error(read[run.folder][LOSS], references[run.seed]) for run in runs]
     steps = sorted(set.intersection(*map(set, each))) if each else []
     if not steps:
         return None
-    per_step = variant.runs[0].tokens / max(variant.runs[0].steps, 1)
     values = np.array([[errors[step] for step in steps] for errors in each])
-    return Errors(np.array(steps) * per_step, values.mean(0), values.min(0), values.max(0))
+    return Errors(np.array(steps) * _tokens_a_step(variant), values.mean(0), values.min(0), values.max(0))
+
+
+def _tokens_a_step(variant: Variant) -> float:
+    return variant.runs[0].tokens / max(variant.runs[0].steps, 1)
 
 
 def precision_figures(evidence: Evidence) -> Iterator[Picture]:
@@ -101,10 +119,11 @@ def _precision(variant: Variant) -> str:
 
 
 def _figure(evidence: Evidence, rest: str, variants: Sequence[Variant], baseline: Variant) -> Iterator[Picture]:
-    found = [(v, errors) for v in variants if (errors := errors_of(v, baseline)) is not None]
+    read = {run.folder: curves(run) for variant in (*variants, baseline) for run in variant.runs}
+    found = [(v, errors) for v in variants if (errors := errors_of(v, baseline, read)) is not None]
     if not found:
         return
-    underflow = [(v, kind) for v, _ in found for kind in OPERANDS if curve(v.runs[0], f"fp8/{kind}/underflow_share")]
+    underflow = [(v, k) for v, _ in found for k in OPERANDS if read[v.runs[0].folder][underflow_share(k)]]
     beside = columns([_precision(v) for v, _ in found])
     figure = new_figure(3.9 if not underflow else 6.6)
     panels = figure.subplots(1 + bool(underflow), 1, squeeze=False)[:, 0]
@@ -117,7 +136,7 @@ def _figure(evidence: Evidence, rest: str, variants: Sequence[Variant], baseline
             )
     _axes(panels[0], found)
     if underflow:
-        _underflow(panels[1], evidence, underflow)
+        _underflow(panels[1], evidence, underflow, read)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=beside, frameon=False)
     name = "relative_loss_error" + (f"_{rest.replace('=', '-').replace(' ', '_')}" if rest else "")
     said = "; ".join(f"{_precision(v)} {e.later_mean:.2f}%" for v, e in found)
@@ -140,16 +159,17 @@ def _axes(panel: Any, found: Sequence[tuple[Variant, Errors]]) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _underflow(panel: Any, evidence: Evidence, lines: Sequence[tuple[Variant, str]]) -> None:
+def _underflow(panel: Any, evidence: Evidence, lines: Sequence[tuple[Variant, str]], read: Read) -> None:
     """Gradients drawn, activations dashed; the mean over seeds."""
     for variant, kind in lines:
-        each = [curve(run, f"fp8/{kind}/underflow_share") for run in variant.runs]
+        each = [read[run.folder][underflow_share(kind)] for run in variant.runs]
         steps = sorted(set.intersection(*map(set, each)))
-        per_step = variant.runs[0].tokens / max(variant.runs[0].steps, 1)
         shares = [100 * float(np.mean([values[step] for values in each])) for step in steps]
         dash = "-" if kind == "gradient" else "--"
         colour = style(evidence.comparison, variant)["color"]
-        panel.plot([step * per_step for step in steps], shares, color=colour, linestyle=dash, linewidth=1.3)
+        panel.plot(
+            [step * _tokens_a_step(variant) for step in steps], shares, color=colour, linestyle=dash, linewidth=1.3
+        )
     panel.set_yscale("log")
     plain_axes(panel, "training tokens", "flushed to zero, %\n(gradients; activations dashed)")
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
+from deepseek_lab.optim.shares import share_of, whole_of
 from deepseek_lab.trainer_plugins.launcher import launcher
 
 
@@ -35,18 +36,11 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 def whole(value: Any, keep: bool) -> Any:
     """Nested containers with every sharded tensor gathered, on the CPU where kept; a call for all ranks at once."""
     if isinstance(value, DTensor):
-        full = value.full_tensor()
+        full = whole_of(value)
         return full.cpu() if keep else None
     if isinstance(value, dict):
         return {key: whole(item, keep) for key, item in value.items()}
     return [whole(item, keep) for item in value] if isinstance(value, list) else value
-
-
-def share_of(full: Tensor, like: Any) -> Tensor:
-    """This rank's share of a tensor that every rank holds whole, cut as `like` is; nothing is sent."""
-    if not isinstance(like, DTensor) or full.ndim == 0:
-        return full
-    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 class ShardedStrategy(ModelParallelStrategy):
