@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "deepseek_lab"
 
 LAYERS = [
     {"config"},
-    {"metrics", "seams"},
+    {"metrics", "seams", "source"},
     {"model", "objectives", "precision", "optim", "tasks", "text"},
     {"generation", "checkpoint", "data", "planning"},
     {"rollout"},

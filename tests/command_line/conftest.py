@@ -1,4 +1,4 @@
-"""A small conf/ folder beside the real one: the real train.yaml's folders and choices of its own."""
+"""A small conf/ folder beside the real one: the real train.yaml's folders, choices of its own, jobs in this process."""
 
 import sys
 from pathlib import Path
@@ -39,8 +39,8 @@ def conf_dir(tmp_path):
     (folder / "ablation" / "attention.yaml").write_text(ABLATION)
     train = yaml.safe_load((PROJECT_ROOT / "conf" / "train.yaml").read_text())
     groups = [{"model": "nano"}, {"attention": "mha"}, {"trainer": "cpu"}, {"stage": "pretrain"}, {"ablation": None}]
-    quiet = [entry for entry in train["defaults"] if any(str(key).startswith("override") for key in entry)]
-    train["defaults"] = ["_self_", *groups, *quiet]
+    quiet = [entry for entry in train["defaults"] if any(str(key).endswith("_logging") for key in entry)]
+    train["defaults"] = ["_self_", *groups, *quiet, {"override hydra/launcher": "basic"}]
     train["paths"]["logs"] = str(tmp_path / "logs")
     (folder / "train.yaml").write_text(yaml.safe_dump(train))
     return folder

@@ -97,6 +97,12 @@ def test_a_sweep_on_several_devices_is_told_the_way(app):
     code, lines = app("-m", "seed=1,2", "trainer.devices=2")
     assert code == 2
     assert lines == [
-        "error: job 1 of 2 (seed=1): trainer.devices = 2, but a sweep trains on one; type each job alone, "
-        "without -m, to train it on several"
+        "error: job 1 of 2 (seed=1): trainer.devices = 2, but with hydra/launcher=basic each would start the whole "
+        "sweep again; use hydra/launcher=process"
     ]
+
+
+def test_torchrun_starts_no_sweep(app, monkeypatch):
+    Wire(monkeypatch, rank=0)
+    assert app("-m", "seed=1,2") == (2, ["error: a sweep starts its own processes; type it once, without torchrun"])
+    assert app.seen == []

@@ -12,7 +12,7 @@ from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment import check
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_rank_at_a_time, strategy
+from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_at_a_time, strategy
 from deepseek_lab.stages.errors import LostRank
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
@@ -98,7 +98,7 @@ def test_ranks_that_start_together_enter_one_at_a_time(tmp_path, monkeypatch):
     inside, most = [], []
 
     def enter():
-        with one_rank_at_a_time(tmp_path / "cache"):
+        with one_at_a_time(tmp_path / "cache"):
             inside.append(1)
             most.append(len(inside))
             time.sleep(0.1)

@@ -1,6 +1,6 @@
 """`provenance.json`: what a run was made of, written before its first step.
 
-Commit and state of the source, versions, command line, seed, data manifest; nothing about the machine
+Commit, state and hash of the source, versions, command line, seed, data manifest; nothing about the machine
 or its user. A run that goes on keeps what it began with and adds a line of its own to `resumed`.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.source import source_hash
 
 _PACKAGES = ("deepseek-lab", "torch", "lightning", "hydra-core", "omegaconf", "numpy", "tokenizers", "datasets")
 
@@ -59,7 +60,8 @@ class Provenance(Callback):
         """Written by rename, on rank 0."""
         if not trainer.is_global_zero:
             return
-        now = {"command": self.command, "source": source_version(Path(__file__).parent), "versions": _versions()}
+        source = {**source_version(Path(__file__).parent), "hash": source_hash()}
+        now = {"command": self.command, "source": source, "versions": _versions()}
         content: dict[str, Any] = {**now, "seed": self.seed, "data": self.data, "resumed": []}
         if trainer.ckpt_path and self.path.exists():
             content = json.loads(self.path.read_text())

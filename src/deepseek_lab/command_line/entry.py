@@ -1,32 +1,31 @@
 """`run_command`: what a script in scripts/ calls, and the only place where the program ends.
 
 The order is: read the command line, find the run to resume, compose every job, check every job,
-claim a folder, and only then let Hydra run the function. Hydra's launcher gets a function that
-never raises, so one failing job of a sweep does not stop the others.
+claim a folder, and only then let Hydra run the function, which never raises (outcome).
 """
 
 import contextlib
 import os
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from deepseek_lab.command_line.composition import Composer, one_line, shell_key
+from deepseek_lab.command_line.composition import Composer, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
-from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers
+from deepseek_lab.command_line.lifeline import watch
+from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers, sweep_folder
+from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
 from deepseek_lab.command_line.resume import quoted, resumed_overrides
+from deepseek_lab.command_line.run_lock import hold
+from deepseek_lab.command_line.stale import treat_stale
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.config import ConfigError, nearest
 
@@ -52,57 +51,6 @@ def run_flags(args: Namespace) -> list[str]:
     return [*flags, "--multirun"] if args.multirun else flags
 
 
-@dataclass
-class Outcome:
-    """What became of the jobs: a line for each that failed, and the exit code of a single one."""
-
-    n_jobs: int
-    failures: list[str] = field(default_factory=list)
-    code: int = 0
-
-    def record(self, error: Exception, name: str) -> None:
-        """Says at once what went wrong; a fault of the program with its traceback.
-
-        What stops every rank alike is said by rank 0 alone.
-        """
-        described = describe(error)
-        if described is None:
-            traceback.print_exception(error)
-        line, self.code = described or (one_line(f"{type(error).__name__}: {error}"), 1)
-        if not (started().rank and getattr(error, "on_every_rank", False)):
-            say(f"{name}: {line}" if self.n_jobs > 1 else line)
-        self.failures.append(name)
-
-    def close(self) -> int:
-        """The exit code, after one line that names the failed jobs of a sweep."""
-        if self.n_jobs == 1 or not self.failures:
-            return self.code
-        say(f"{len(self.failures)} of {self.n_jobs} jobs failed: {', '.join(self.failures)}")
-        return 1
-
-
-def say(line: str, kind: str = "error") -> None:
-    """One line on stderr, which names the rank where several speak."""
-    rank = started().rank
-    print(f"{kind}: {f'rank {rank}: ' if rank else ''}{line}", file=sys.stderr, flush=True)
-
-
-def guarded(function_path: str, outcome: Outcome) -> Callable[[DictConfig], Any]:
-    """The function as a job that never raises an Exception, imported when the first job starts."""
-
-    def job(config: DictConfig) -> Any:
-        name = Path(HydraConfig.get().runtime.output_dir).name
-        if outcome.n_jobs > 1:
-            print(f"job {HydraConfig.get().job.num + 1} of {outcome.n_jobs}: {name}", flush=True)
-        try:
-            return imported(function_path)(config)
-        except Exception as error:
-            outcome.record(error, name)
-            return None
-
-    return job
-
-
 @contextlib.contextmanager
 def command_line_of(arguments: list[str]) -> Iterator[None]:
     """`sys.argv` as if `arguments` had been typed: Hydra reads it, and so do the ranks that Lightning starts."""
@@ -118,15 +66,20 @@ def claimed_folder(job: Job, sweep: bool) -> list[str]:
     """The override that gives a run, or a sweep without a name, a folder of its own; made now.
 
     A config without `hydra.output_subdir` stores nothing and gets no folder. A named sweep takes
-    the folder it has, so that the same command goes on with it.
+    the folder it has, so that the same command goes on with it. A run's folder is locked before
+    Hydra writes the first file into it; a job of a sweep locks its own when it starts.
     """
+    if job.config.hydra.output_subdir is None:
+        return []
     node = "sweep" if sweep else "run"
     named = sweep and OmegaConf.select(job.config, "sweep") is not None
     typed = any(str(line).startswith(f"hydra.{node}.dir=") for line in job.config.hydra.overrides.hydra)
-    if job.config.hydra.output_subdir is None or named or typed:
-        return []
-    folder = claim_folder(Path(str(job.config.hydra[node].dir)).absolute())
-    return [f"hydra.{node}.dir={quoted(folder)}"]
+    folder = Path(str(job.config.hydra[node].dir)).absolute()
+    if not (named or typed):
+        folder = claim_folder(folder)
+    if not sweep:
+        hold(folder)
+    return [] if named or typed else [f"hydra.{node}.dir={quoted(folder)}"]
 
 
 def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads_path: str | None) -> None:
@@ -137,6 +90,15 @@ def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads
     reads = imported(reads_path) if reads_path else ()
     for key in unread_sheet_keys(typed, [job.config for job in jobs], reads):
         say(f"{key} changes nothing here: none of the chosen parts reads it", "warning")
+
+
+def look_at_source(jobs: list[Job]) -> None:
+    """Treats the finished jobs of a sweep that another source made, as `sweep_stale` says; one line names them."""
+    config = jobs[0].config
+    if OmegaConf.select(config, "sweep") is None or "sweep_stale" not in config:
+        return
+    if line := treat_stale([sweep_folder(job.config) for job in jobs], config.sweep_stale):
+        say(line, "warning")
 
 
 def planned(
@@ -152,9 +114,13 @@ def planned(
         if resumed is not None:
             args.overrides, args.multirun = resumed, False
         sweep = is_sweep(composer, args.overrides, args.multirun)
+        if sweep and started().together:
+            raise ConfigError(f"starts its own processes; type it once, without {started().by}", "a sweep")
         jobs = expand(composer, args.overrides, sweep)
-        check_jobs(jobs, check_path)
+        check_jobs(jobs, check_path, sweep)
         warn_unread(composer, args.overrides, jobs, reads)
+        if sweep:
+            look_at_source(jobs)
         own = args.overrides if sweep else jobs[0].overrides  # the sweeper finds the widths of each job again
         args.overrides = [*own, *claimed_folder(jobs[0], sweep)]
         return jobs
@@ -173,7 +139,7 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
     outcome = Outcome(n_jobs=max(len(jobs), 1))
     with command_line_of(arguments):
         decorate = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")
-        decorate(guarded(function_path, outcome))()
+        decorate(GuardedJob(function_path, outcome))()
     return outcome.close()
 
 
@@ -200,6 +166,7 @@ def run_command(
 def answered(command: Callable[[], int]) -> int:
     """The exit code of a command; an error that a person can cause is one line, others keep their traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    watch()
     register_resolvers()
     try:
         return command()

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.command_line.composition import Composer, one_line
 from deepseek_lab.command_line.naming import sweep_name
+from deepseek_lab.command_line.stale import RULES, check_rule
 from deepseek_lab.config import ConfigError
 
 MATCHED = "deepseek_lab.sweep.matching:matched"
@@ -119,7 +120,7 @@ def imported(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def check_jobs(jobs: Sequence[Job], check_path: str | None) -> None:
+def check_jobs(jobs: Sequence[Job], check_path: str | None, sweep: bool = False) -> None:
     """Refuses the first job that cannot run, by its name. Raises ConfigError or what the check raises.
 
     Values that are missing or point nowhere are found for every job before the check, whose module
@@ -128,7 +129,8 @@ def check_jobs(jobs: Sequence[Job], check_path: str | None) -> None:
     for index, job in enumerate(jobs):
         with _named(index, len(jobs), job.words):
             check_values(job.config)
-            _check_devices(job.config, len(jobs))
+            if sweep:
+                check_launcher(job.config)
     if check_path is None:
         return
     check = imported(check_path)
@@ -158,12 +160,22 @@ def check_values(config: DictConfig) -> None:
     sweep = OmegaConf.select(task, "sweep")
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
+    check_rule(task.get("sweep_stale", RULES[0]))
 
 
-def _check_devices(config: DictConfig, n_jobs: int) -> None:
-    """Refuses several devices in a sweep: rank 1 would start the whole sweep again."""
+def check_launcher(config: DictConfig) -> None:
+    """Refuses a job on several devices where its launcher gives it no processes of its own.
+
+    Lightning starts the other ranks with the command line of the process that it runs in: that of the whole sweep.
+    """
+    at_once = config.hydra.launcher.get("jobs_at_once")
+    if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
+        raise ConfigError(
+            f"must be a whole number of at least 1, or null, not {at_once!r}", "hydra.launcher.jobs_at_once"
+        )
     devices = OmegaConf.select(config, "trainer.devices")
     several = len(devices) > 1 if OmegaConf.is_list(devices) else isinstance(devices, int) and devices not in (0, 1)
-    if n_jobs > 1 and several:
-        problem = f"= {devices}, but a sweep trains on one; type each job alone, without -m, to train it on several"
-        raise ConfigError(problem, "trainer.devices")
+    if several and not str(config.hydra.launcher._target_).startswith("hydra_plugins.deepseek_lab."):
+        chosen = config.hydra.runtime.choices.get("hydra/launcher")
+        problem = f"= {devices}, but with hydra/launcher={chosen} each would start the whole sweep again"
+        raise ConfigError(f"{problem}; use hydra/launcher=process", "trainer.devices")

@@ -3,8 +3,11 @@
 A folder name holds letters, digits and `. _ - +` only: `=`, a comma, a space or a slash would have
 to be quoted for Hydra's parser whenever the folder is handed back (`resume=`, `runs=`).
 
-Left out on purpose: the instantiated model. The hash reads the resolved config alone, so that it
-costs no import of torch; a key that nothing reads does change it.
+A job is its hash: the same job typed with other words, in another order, or with a key of the shape sheet that
+its network does not read, goes on in the folder it has.
+
+Left out on purpose: instantiating anything. The hash reads the resolved config alone, so that it costs no import of
+torch; what a part makes of a value that it reads without effect does change it.
 """
 
 import hashlib
@@ -19,14 +22,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.command_line.arithmetic import quotient, rest
+from deepseek_lab.command_line.unread import SHEET, SHEET_READS, read_sheet_keys
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
-NOT_IN_A_NAME = frozenset({"resume", "sweep", "init_from", "paths", "ablation", "match", "hydra"})
+NOT_IN_A_NAME = frozenset({"resume", "sweep", "sweep_stale", "init_from", "paths", "ablation", "match", "hydra"})
 """Top-level keys that say where or how a run is kept, not what it is."""
 
-NOT_IN_THE_HASH = frozenset({"resume", "sweep", "paths", "ablation", "match", "hydra"})
-"""The same for its identity: what a match solved stands in the shape sheet."""
+NOT_IN_THE_HASH = frozenset({"resume", "sweep", "sweep_stale", "paths", "ablation", "match", "hardware", "hydra"})
+"""What changes no number of a run: what a match solved stands in the shape sheet, `hardware` is compared with."""
+
+_ONLY_HOW_FAST = ("cache_dir", "n_workers")
+"""The same of `data`."""
 
 _LONGEST_NAME = 80
 
@@ -63,19 +70,42 @@ def _dotted_word(override: str) -> tuple[bool, str]:
 
 
 def job_hash(config: DictConfig) -> str:
-    """8 hex digits that tell two jobs apart: sha256 of the resolved config without run-only keys.
+    """8 hex digits that tell two jobs apart: sha256 of the resolved config without what changes no number.
 
-    The values of `paths` are taken out of the text, so that a moved project keeps its hashes.
+    Of the shape sheet the keys count that the network reads. The values of `paths` are taken out of the text, so
+    that a moved project keeps its hashes.
     """
     values: dict[str, Any] = {}
     for key in sorted(str(k) for k in config if k not in NOT_IN_THE_HASH):
         value = OmegaConf.select(config, key)
         values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    _leave_out(config, values)
     text = json.dumps(values, sort_keys=True, default=str)
     folders = OmegaConf.select(config, "paths") or {}
     for folder in sorted((str(path) for path in folders.values()), key=len, reverse=True):
         text = text.replace(folder, "")
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _leave_out(config: DictConfig, values: dict[str, Any]) -> None:
+    """Removes from the values of a config what no number of its run comes from."""
+    if isinstance(values.get(SHEET), dict):
+        read = read_sheet_keys(config, SHEET_READS)
+        values[SHEET] = {key: value for key, value in values[SHEET].items() if key in read}
+    if isinstance(values.get("data"), dict):
+        values["data"] = {key: value for key, value in values["data"].items() if key not in _ONLY_HOW_FAST}
+
+
+def job_folder(sweep: str, words: str, *, _root_: DictConfig) -> str:
+    """The name of a job's folder in the folder `sweep`: the one that its hash has there already, or words and hash."""
+    suffix = f"-{job_hash(_root_)}"
+    had = sorted(path.name for path in Path(sweep).glob(f"*{suffix}") if path.is_dir())
+    return had[0] if had else words + suffix
+
+
+def sweep_folder(config: DictConfig) -> Path:
+    """The folder of a job of a sweep, from its composed config with Hydra's node."""
+    return Path(str(config.hydra.sweep.dir)).absolute() / str(config.hydra.sweep.subdir)
 
 
 def sweep_name(sweep: Any) -> str:
@@ -100,10 +130,11 @@ def claim_folder(folder: Path) -> Path:
 
 
 def register_resolvers() -> None:
-    """Makes `${run_words:…}`, `${job_hash:}`, `${sweep_name:…}`, `${project_root:}` and sums known to OmegaConf."""
+    """Makes `${run_words:…}`, `${job_hash:}`, `${job_folder:…}`, `${sweep_name:…}`, `${project_root:}` and sums known."""
     OmegaConf.register_new_resolver("quotient", quotient, replace=True)
     OmegaConf.register_new_resolver("rest", rest, replace=True)
     OmegaConf.register_new_resolver("run_words", run_words, replace=True)
     OmegaConf.register_new_resolver("job_hash", lambda *, _root_: job_hash(_root_), replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.command_line.composition import Composer, line_of, shell_key
+from deepseek_lab.command_line.run_lock import is_written
 from deepseek_lab.config import ConfigError
 
 MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "debug")
@@ -84,9 +85,9 @@ def _had(override: Override, config: Any, choices: Any, groups: Mapping[str, obj
 
 
 def newest_unfinished(logs: Path, agrees: Callable[[Path], bool]) -> Path:
-    """The run under `logs` with the newest checkpoint that has no DONE and `agrees`. Raises ConfigError."""
+    """The run under `logs` with the newest checkpoint that has no DONE, no writer, and `agrees`. Raises ConfigError."""
     folders = [*logs.glob("*/runs/*"), *logs.glob("*/multiruns/*/*")]
-    unfinished = [run for run in folders if checkpoints(run) and not (run / "DONE").exists()]
+    unfinished = [run for run in folders if checkpoints(run) and not (run / "DONE").exists() and not is_written(run)]
     newest_first = sorted(unfinished, key=lambda run: checkpoints(run)[-1].stat().st_mtime_ns, reverse=True)
     for run in newest_first:
         if agrees(run):

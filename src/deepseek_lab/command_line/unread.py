@@ -13,6 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 SHEET = "model"
 
+SHEET_READS = frozenset(
+    {"dim", "n_layers", "vocab_size", "max_seq_len", "norm_eps", "init_std", "tie_embeddings", "rope"}
+)
+"""The keys of the sheet that every network reads itself (`Transformer.Config`), whatever leaves are chosen."""
+
 _ABSOLUTE = re.compile(rf"(?<![\w.]){SHEET}\.(\w+)")
 _RELATIVE = re.compile(r"\$\{\.(\w+)")
 

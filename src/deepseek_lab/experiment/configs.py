@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
 from deepseek_lab.experiment.initial import tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
@@ -122,11 +123,6 @@ class ExperimentConfigs:
     match: Match.Config
     trainer: TrainerSettings
     seed: int
-
-
-SHEET_READS = frozenset(
-    {"dim", "n_layers", "vocab_size", "max_seq_len", "norm_eps", "init_std", "tie_embeddings", "rope"}
-)
 
 
 def read_configs(cfg: DictConfig) -> ExperimentConfigs:

@@ -17,6 +17,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import Strategy
 
+from deepseek_lab.command_line.lifeline import in_a_sweep
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.configs import TrainerSettings
 from deepseek_lab.stages.errors import LostRank
@@ -46,12 +47,12 @@ def use_threads(n_threads: int | None) -> None:
 
 
 @contextlib.contextmanager
-def one_rank_at_a_time(folder: Path) -> Iterator[None]:
-    """Of ranks that start together on one machine one enters at a time: the first makes what the others find.
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Of ranks, or jobs of a sweep, that start together one enters at a time: the first makes what the others find.
 
     Without locks on the file system all enter at once, which costs work but harms nothing.
     """
-    if not started().together:
+    if not (started().together or in_a_sweep()):
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

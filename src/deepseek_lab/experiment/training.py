@@ -41,7 +41,7 @@ from deepseek_lab.experiment.initial import take_weights
 from deepseek_lab.experiment.parallel import (
     cluster_environment,
     lost_ranks_named,
-    one_rank_at_a_time,
+    one_at_a_time,
     strategy,
     use_threads,
 )
@@ -134,7 +134,7 @@ class TrainingRun:
         torch.manual_seed(self.configs.seed)
 
     def _data(self) -> PretrainData:
-        with one_rank_at_a_time(Path(self.cfg.paths.cache)):
+        with one_at_a_time(Path(self.cfg.paths.cache)):
             data: PretrainData = self.configs.data.build(
                 self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
             )
