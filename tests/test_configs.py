@@ -1,10 +1,12 @@
 """Every YAML under conf/ is composed, resolved and made into its Config; a new file is found by itself."""
 
+import inspect
 from dataclasses import fields
 from functools import cache
 
 import pytest
 import yaml
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,10 +14,13 @@ from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import CheckedConfig
+from hydra_plugins.deepseek_lab.launcher import ProcessLauncher
 
 CONF = PROJECT_ROOT / "conf"
 ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
-OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
+FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
+LAUNCHERS = [file for file in FILES if file.startswith("hydra/launcher/")]
+OPTIONS = [file for file in FILES if file not in LAUNCHERS]
 SHARED = {"model/base", "model/published", "data/base"}
 """Files that others build on and that are no choice themselves."""
 
@@ -59,7 +64,22 @@ def test_each_script_has_a_config_that_resolves(root):
 
 def test_every_file_is_a_choice_of_some_script():
     known = set().union(*(groups_of(root) for root in ROOTS))
-    assert {option.rpartition("/")[0] for option in OPTIONS} <= known | {"hydra/launcher"}
+    assert {option.rpartition("/")[0] for option in OPTIONS} <= known
+
+
+@pytest.mark.parametrize("option", LAUNCHERS)
+def test_each_launcher_composes_and_names_every_knob(option):
+    name = option.rpartition("/")[2]
+    if name != "process":
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    with Composer(CONF, "train") as composer:
+        launcher = composer.compose([f"hydra/launcher={name}"], RunMode.MULTIRUN).hydra.launcher
+    if name == "process":
+        knobs = set(inspect.signature(ProcessLauncher.__init__).parameters) - {"self"}
+        assert set(launcher) - {"_target_"} == knobs
+    else:
+        assert launcher._target_.startswith("hydra_plugins.hydra_submitit_launcher.")
+        assert ".submitit" in str(OmegaConf.to_container(launcher)["submitit_folder"])
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in SHARED])

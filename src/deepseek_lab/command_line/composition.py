@@ -190,6 +190,8 @@ class Composer:
         """An option, or a whole config file, that is not there."""
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         options = sorted(error.options or [])
+        if option.startswith("submitit_"):
+            return ConfigError("needs hydra-submitit-launcher: pip install -e '.[slurm]'", group)
         if not group or not options:
             return ConfigError(one_line(error).split(" Config search path:")[0])
         return ConfigError(f"has no option '{option}'{nearest(option, options)} (options: {', '.join(options)})", group)

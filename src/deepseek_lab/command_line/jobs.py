@@ -7,6 +7,7 @@ jobs as it goes, so nothing can be checked beforehand but the config its jobs sh
 """
 
 import importlib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,18 +165,20 @@ def check_values(config: DictConfig) -> None:
 
 
 def check_launcher(config: DictConfig) -> None:
-    """Refuses a job on several devices where its launcher gives it no processes of its own.
+    """Refuses a launcher that cannot run here, and a job on several devices that it gives no processes of their own.
 
     Lightning starts the other ranks with the command line of the process that it runs in: that of the whole sweep.
     """
-    at_once = config.hydra.launcher.get("jobs_at_once")
+    launcher = config.hydra.launcher
+    at_once = launcher.get("jobs_at_once")
     if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
-        raise ConfigError(
-            f"must be a whole number of at least 1, or null, not {at_once!r}", "hydra.launcher.jobs_at_once"
-        )
+        problem = f"must be a whole number of at least 1, or null, not {at_once!r}"
+        raise ConfigError(problem, "hydra.launcher.jobs_at_once")
+    chosen = f"hydra/launcher={config.hydra.runtime.choices.get('hydra/launcher')}"
+    if str(launcher._target_).endswith(".SlurmLauncher") and not shutil.which("srun"):
+        raise ConfigError("finds no srun here; hydra/launcher=slurm_local tries the same on this machine", chosen)
     devices = OmegaConf.select(config, "trainer.devices")
     several = len(devices) > 1 if OmegaConf.is_list(devices) else isinstance(devices, int) and devices not in (0, 1)
-    if several and not str(config.hydra.launcher._target_).startswith("hydra_plugins.deepseek_lab."):
-        chosen = config.hydra.runtime.choices.get("hydra/launcher")
-        problem = f"= {devices}, but with hydra/launcher={chosen} each would start the whole sweep again"
-        raise ConfigError(f"{problem}; use hydra/launcher=process", "trainer.devices")
+    if several and not str(launcher._target_).startswith("hydra_plugins.deepseek_lab."):
+        problem = f"= {devices}, but with {chosen} each would start the whole sweep again; use hydra/launcher=process"
+        raise ConfigError(problem, "trainer.devices")

@@ -104,7 +104,7 @@ class Board:
 def _table(standings: Sequence[Standing]) -> Table:
     table = Table.grid(padding=(0, 2))
     for options in ({"no_wrap": True}, {"no_wrap": True, "overflow": "ellipsis"}, {"no_wrap": True}, {}):
-        table.add_column(**options)  # type: ignore[arg-type]
+        table.add_column(**options)
     for standing in standings:
         seconds = f"{standing.seconds:.0f} s" if standing.started else ""
         style = STYLES[standing.state]
