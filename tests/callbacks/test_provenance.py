@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepseek_lab.callbacks.provenance import Provenance, source_version
 from deepseek_lab.checkpoint.native import latest_checkpoint
+from deepseek_lab.source import source_hash
 from tiny_run import tiny_stage, tiny_trainer
 
 
@@ -17,6 +18,7 @@ def test_a_run_keeps_what_it_began_with_and_adds_a_resume(tmp_path: Path) -> Non
     assert content["command"] == "scripts/train.py attention=mla 'a b'"
     assert content["data"] == {"hash": "tiny-1"}
     assert content["versions"]["torch"].startswith("2.")
+    assert content["source"]["hash"] == source_hash()
     assert content["resumed"] == []
     again = Provenance(tmp_path, 1, stage.data.manifest, ["scripts/train.py", "resume=auto"])
     trainer = tiny_trainer(tmp_path, max_steps=6, resume_step=4, callbacks=[again])

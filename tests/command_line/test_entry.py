@@ -2,13 +2,18 @@
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from deepseek_lab.command_line import PROJECT_ROOT
+from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.jobs import check_launcher
+from deepseek_lab.command_line.outcome import GuardedJob, Outcome
 from deepseek_lab.config import ConfigError, DataError
 
 
@@ -87,6 +92,28 @@ def test_several_devices_in_a_sweep_are_refused(app):
     assert (code, len(lines)) == (2, 1)
     assert "trainer.devices" in lines[0]
     assert app("trainer.devices=2") == (0, [])
+
+
+def test_a_job_in_another_process_raises_there_because_nobody_reads_its_outcome(conf_dir, tmp_path):
+    job = pickle.loads(pickle.dumps(GuardedJob("app_of_the_tests:train", Outcome(n_jobs=2))))
+    assert job.process == os.getpid()
+    job.process += 1
+    with Composer(conf_dir, "train") as composer:
+        config = composer.compose([])
+    OmegaConf.set_struct(config, False)
+    config.hydra.runtime.output_dir, config.hydra.job.num = str(tmp_path / "run"), 0
+    HydraConfig.instance().set_config(config)
+    with pytest.raises(ModuleNotFoundError):
+        job(OmegaConf.create())
+    assert job.outcome.failures == []
+
+
+def test_slurm_is_asked_for_where_there_is_none(app, monkeypatch):
+    launcher = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    config = OmegaConf.create({"hydra": {"launcher": launcher, "runtime": {"choices": {"hydra/launcher": "slurm"}}}})
+    with pytest.raises(ConfigError, match="hydra/launcher=slurm finds no srun here"):
+        check_launcher(config)
 
 
 def test_a_sweep_name_that_is_no_folder_name_is_refused(app):

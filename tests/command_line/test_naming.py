@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from deepseek_lab.command_line import register_resolvers
-from deepseek_lab.command_line.naming import claim_folder, job_hash, run_words, sweep_name
+from deepseek_lab.command_line.naming import claim_folder, job_folder, job_hash, run_words, sweep_name
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,26 @@ def test_hash_reads_what_a_job_computes_and_nothing_else():
     assert job_hash(_config(seed=2)) != first
     assert job_hash(_config(model={"dim": 128})) != first
     assert job_hash(_config(attention={"width": 64})) == first, "64 typed and 64 taken from the sheet are one job"
+
+
+def test_what_the_network_does_not_read_and_what_only_makes_it_faster_is_no_other_job():
+    first = job_hash(_config())
+    assert job_hash(_config(model={"kv_lora_rank": 64})) == first, "no leaf reads it"
+    read = _config(attention={"rank": "${model.kv_lora_rank}"}, model={"kv_lora_rank": 64})
+    other = _config(attention={"rank": "${model.kv_lora_rank}"}, model={"kv_lora_rank": 32})
+    assert job_hash(read) != job_hash(other)
+    for same in ({"data": {"n_workers": 3}}, {"data": {"cache": "/x", "cache_dir": "/y"}}, {"hardware": {"peak": 1}}):
+        assert (job_hash(_config(**same)) == first) == ("cache" not in same.get("data", {}))
+    assert job_hash(_config(sweep_stale="keep")) == first
+
+
+def test_a_job_keeps_the_folder_that_its_hash_has(tmp_path):
+    config = _config()
+    sweep = tmp_path / "s"
+    assert job_folder(str(sweep), "seed-1", _root_=config) == f"seed-1-{job_hash(config)}"
+    (sweep / f"in_other_words-{job_hash(config)}").mkdir(parents=True)
+    assert job_folder(str(sweep), "seed-1", _root_=config) == f"in_other_words-{job_hash(config)}"
+    assert job_folder(str(sweep), "seed-1", _root_=_config(seed=2)).startswith("seed-1-")
 
 
 def test_claimed_folders_are_never_shared(tmp_path):

@@ -1,5 +1,6 @@
 """`resume=` finds the right folder, types the same command again there, and lets new values win."""
 
+import fcntl
 import os
 
 import pytest
@@ -78,6 +79,19 @@ def test_auto_takes_the_newest_unfinished_run_in_runs_and_multiruns(app, run):
     assert app("resume=auto") == (0, [])
     assert app.folders[-1] == app.folders[-2]
     assert app.seen[-1].seed == 5
+
+
+def test_auto_passes_over_a_run_that_is_being_written(app, run):
+    old = run("seed=1", age=50)
+    busy = run("seed=2", age=0)
+    with (busy / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert app("resume=auto") == (0, [])
+        assert app.folders == [old]
+        code, lines = app(f"resume={busy}")
+        assert (code, len(lines)) == (2, 1)
+        assert f"{busy} is being written by another process" in lines[0]
+    assert app(f"resume={busy}") == (0, [])
 
 
 def test_auto_takes_only_a_run_made_with_what_is_typed(app, run):

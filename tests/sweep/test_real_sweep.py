@@ -25,7 +25,12 @@ def command(root, *words):
     """A sweep `s` of tiny runs with everything under `root`."""
     tiny = (
         *("tokenizer=bytes", f"data.corpus.folder={TEXT}", "data.seq_len=32", "data.batch_size=4"),
-        *("trainer.validation_batches=1", "trainer.log_every=1", f"paths.logs={root}/logs", f"paths.cache={root}/cache"),
+        *(
+            "trainer.validation_batches=1",
+            "trainer.log_every=1",
+            f"paths.logs={root}/logs",
+            f"paths.cache={root}/cache",
+        ),
     )
     return [sys.executable, "scripts/train.py", "-m", *words, "sweep=s", *tiny]
 
@@ -92,7 +97,9 @@ def test_a_killed_sweep_of_eight_goes_on_where_it_was(tmp_path):
     (bad / "checkpoints").mkdir(parents=True)
     (bad / "checkpoints" / checkpoint_name(2)).write_bytes(b"nothing")
 
-    first = subprocess.Popen(command(tmp_path, *words), cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    first = subprocess.Popen(
+        command(tmp_path, *words), cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     half = wait_for(lambda: half_done(bad.parent, bad))
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()

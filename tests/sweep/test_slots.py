@@ -72,7 +72,9 @@ def test_without_gpus_jobs_that_would_like_some_share_the_cores():
     assert len(filled(Slots([GPU] * 4, [], 2, None), GPU)) == 2
 
 
-@pytest.mark.parametrize(("typed", "count", "names"), [("", 2, ["0", "1"]), ("4,GPU-ab", 2, ["4", "GPU-ab"]), ("", 0, [])])
+@pytest.mark.parametrize(
+    ("typed", "count", "names"), [("", 2, ["0", "1"]), ("4,GPU-ab", 2, ["4", "GPU-ab"]), ("", 0, [])]
+)
 def test_gpus_are_named_as_cuda_names_them(monkeypatch, typed, count, names):
     monkeypatch.setattr("torch.cuda.device_count", lambda: count)
     monkeypatch.setenv(VISIBLE, typed)
