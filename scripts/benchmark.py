@@ -1,7 +1,8 @@
-"""Measures this project: `python scripts/benchmark.py training`, `recompute` or `precision`.
+"""Measures this project: `python scripts/benchmark.py training`, `recompute`, `precision` or `sweep`.
 
 training: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
-costs. precision: what emulating FP8 and bf16 costs. Figures are comparable within one run only; close other programs.
+costs. precision: what emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
+Figures are comparable within one run only; close other programs.
 """
 
 import argparse
@@ -13,16 +14,17 @@ ROWS = {
     "training": ["S512", "S2048", "E64"],
     "recompute": ["mini_v3", "wide"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
+    "sweep": ["nano", "micro"],
 }
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=list(ROWS), help="a DeepSeek-V3 training step, its activations, or its number format"
+        "what", choices=list(ROWS), help="a DeepSeek-V3 training step, its activations, its number format, or a sweep"
     )
     parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each contestant (default 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="timed steps, or sweeps, of each contestant (default 7)")
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
     chosen = parser.parse_args(arguments)
@@ -77,9 +79,22 @@ def precision(chosen: argparse.Namespace) -> None:
     console.print(precision.table(results))
 
 
+def sweep(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from deepseek_lab.benchmarking import sweep
+
+    console = Console()
+    results = []
+    for name in chosen.rows:
+        results.append(sweep.measure(name, chosen.rounds, console.print))
+        sweep.save(results, chosen.out)
+    console.print(sweep.table(results))
+
+
 def main() -> None:
     chosen = parse(sys.argv[1:])
-    {"training": train, "recompute": recompute, "precision": precision}[chosen.what](chosen)
+    {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep}[chosen.what](chosen)
     print(f"Written to {chosen.out}")
 
 
