@@ -130,7 +130,7 @@ def claim_folder(folder: Path) -> Path:
 
 
 def register_resolvers() -> None:
-    """Makes `${run_words:…}`, `${job_hash:}`, `${job_folder:…}`, `${sweep_name:…}`, `${project_root:}` and sums known."""
+    """Makes `${run_words:…}`, `${job_hash:}`, `${job_folder:…}`, `${sweep_name:…}`, `${project_root:}`, sums known."""
     OmegaConf.register_new_resolver("quotient", quotient, replace=True)
     OmegaConf.register_new_resolver("rest", rest, replace=True)
     OmegaConf.register_new_resolver("run_words", run_words, replace=True)
