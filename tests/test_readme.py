@@ -69,7 +69,11 @@ def adapted(command, logs):
         words += shortened(logs)
         if "-m" in words or any(word.startswith("ablation=") for word in words):
             # In this process: tests/sweep starts real ones.
-            words = [*(word for word in words if not word.startswith("hydra.launcher.")), "hydra/launcher=basic"]
+            words = [
+                *(word for word in words if not word.startswith("hydra.launcher.")),
+                "hydra/launcher=basic",
+                "sweep_report=false",
+            ]
     if "data=mixture" in words:
         words = [word.replace("corpus.folder", "corpus.sources.code.folder") for word in words]
         words.append("data.corpus.sources.packages.packages=[hydra]")

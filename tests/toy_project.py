@@ -31,6 +31,7 @@ def write_conf(folder):
     quiet = [entry for entry in train["defaults"] if any(str(key).startswith("override hydra") for key in entry)]
     train["defaults"] = ["_self_", {"trainer": "cpu"}, {"stage": "toy"}, *quiet]
     train["paths"]["logs"] = str(folder.parent / "logs")
+    train["sweep_report"] = False
     for group, name, content in (("trainer", "cpu", TRAINER), ("stage", "toy", {"name": "toy"})):
         (folder / group).mkdir(parents=True)
         (folder / group / f"{name}.yaml").write_text(yaml.safe_dump(content))

@@ -42,6 +42,7 @@ def conf_dir(tmp_path):
     quiet = [entry for entry in train["defaults"] if any(str(key).endswith("_logging") for key in entry)]
     train["defaults"] = ["_self_", *groups, *quiet, {"override hydra/launcher": "basic"}]
     train["paths"]["logs"] = str(tmp_path / "logs")
+    train["sweep_report"] = False
     (folder / "train.yaml").write_text(yaml.safe_dump(train))
     return folder
 

@@ -32,7 +32,7 @@ def test_the_width_stands_in_everything_that_a_run_leaves(tmp_path, monkeypatch)
     for number in range(40):
         (tmp_path / "text" / f"m{number}.py").write_text(f"value_{number} = {number}\n" * 20)
     words = [*TINY, f"data.corpus.folder={tmp_path / 'text'}", f"paths.logs={tmp_path}", f"paths.cache={tmp_path}/c"]
-    sweep = ["-m", "hydra/launcher=basic", "attention=mha,mla", "match=params", "sweep=s", *words]
+    sweep = ["-m", "hydra/launcher=basic", "sweep_report=false", "attention=mha,mla", "match=params", "sweep=s", *words]
     assert command(sweep, monkeypatch) == 0
     runs = {path.name.rpartition("-")[0]: path for path in (tmp_path / "pretrain" / "multiruns" / "s").glob("*-*")}
     mla = next(path for name, path in runs.items() if name.startswith("attention-mla"))

@@ -115,6 +115,10 @@ def test_a_killed_sweep_of_eight_goes_on_where_it_was(tmp_path):
     assert checkpoint_name(2) in said, "the end of its log names the file"
     done = {run for run in bad.parent.glob("*-*") if (run / "DONE").exists()}
     assert len(done) == 7
+    report = (bad.parent / "report.md").read_text()
+    assert (bad.parent / "report.html").exists()
+    assert bad.name in report
+    assert all(name in report for name in ("trainer=cpu", "trainer=ddp"))
     assert {run: untouched(run) for run in before} == before, "finished jobs are not touched"
     assert all(steps(run) == list(range(1, 41)) for run in done)
     provenance = json.loads((half / "provenance.json").read_text())

@@ -162,6 +162,8 @@ def check_values(config: DictConfig) -> None:
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
     check_rule(task.get("sweep_stale", RULES[0]))
+    if not isinstance(task.get("sweep_report", True), bool):
+        raise ConfigError(f"must be true or false, not {task.sweep_report!r}", "sweep_report")
 
 
 def check_launcher(config: DictConfig) -> None:

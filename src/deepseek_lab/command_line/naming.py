@@ -26,10 +26,12 @@ from deepseek_lab.command_line.unread import SHEET, SHEET_READS, read_sheet_keys
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
-NOT_IN_A_NAME = frozenset({"resume", "sweep", "sweep_stale", "init_from", "paths", "ablation", "match", "hydra"})
+_OF_THE_SWEEP = frozenset({"sweep", "sweep_stale", "sweep_report", "ablation", "match", "hydra"})
+
+NOT_IN_A_NAME = _OF_THE_SWEEP | {"resume", "init_from", "paths"}
 """Top-level keys that say where or how a run is kept, not what it is."""
 
-NOT_IN_THE_HASH = frozenset({"resume", "sweep", "sweep_stale", "paths", "ablation", "match", "hardware", "hydra"})
+NOT_IN_THE_HASH = _OF_THE_SWEEP | {"resume", "paths", "hardware"}
 """What changes no number of a run: what a match solved stands in the shape sheet, `hardware` is compared with."""
 
 _ONLY_HOW_FAST = ("cache_dir", "n_workers")

@@ -8,7 +8,7 @@ from typing import Any
 
 from deepseek_lab.report.run_files import PROVENANCE, json_object, yaml_at
 
-KEEPS = frozenset({"sweep", "sweep_stale", "resume", "paths"})
+KEEPS = frozenset({"sweep", "sweep_stale", "sweep_report", "resume", "paths"})
 """Top-level keys that say where a run was kept, not what it is."""
 
 
