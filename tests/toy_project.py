@@ -24,17 +24,22 @@ TRAINER = {
     **{"pause": 0.05, "fail_seeds": [], "slow_seeds": []},
 }
 
+ABLATION = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"seed": "1,2,3,4"}}}}
+
 
 def write_conf(folder):
     """A conf/ folder with the real train.yaml's folders and launcher; runs go to logs/ beside it."""
     train = yaml.safe_load((PROJECT_ROOT / "conf" / "train.yaml").read_text())
     quiet = [entry for entry in train["defaults"] if any(str(key).startswith("override hydra") for key in entry)]
-    train["defaults"] = ["_self_", {"trainer": "cpu"}, {"stage": "toy"}, *quiet]
+    train["defaults"] = ["_self_", {"trainer": "cpu"}, {"stage": "toy"}, {"ablation": None}, *quiet]
     train["paths"]["logs"] = str(folder.parent / "logs")
     train["sweep_report"] = False
-    for group, name, content in (("trainer", "cpu", TRAINER), ("stage", "toy", {"name": "toy"})):
+    del train["ablation"]
+    choices = (("trainer", "cpu", TRAINER), ("stage", "toy", {"name": "toy"}), ("ablation", "seeds", ABLATION))
+    for group, name, content in choices:
         (folder / group).mkdir(parents=True)
-        (folder / group / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        package = "# @package _global_\n" if group == "ablation" else ""
+        (folder / group / f"{name}.yaml").write_text(package + yaml.safe_dump(content))
     (folder / "hydra" / "launcher").mkdir(parents=True)
     launcher = (PROJECT_ROOT / "conf" / "hydra" / "launcher" / "process.yaml").read_text()
     (folder / "hydra" / "launcher" / "process.yaml").write_text(launcher)

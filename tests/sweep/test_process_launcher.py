@@ -141,7 +141,7 @@ def test_a_polite_stop_lets_the_jobs_save_and_the_same_command_goes_on(toy, how)
 
 def test_as_many_jobs_as_asked_run_at_once_and_share_the_threads(toy):
     cores = len(os.sched_getaffinity(0))
-    assert toy("seed=1,2,3,4", "trainer.pause=0.2", "hydra.launcher.jobs_at_once=2")[0] == 0
+    assert toy("ablation=seeds", "trainer.pause=0.2", "hydra.launcher.jobs_at_once=2")[0] == 0
     spans = [[toy.notes(run, what)[0]["at"] for what in ("begins", "ends")] for run in toy.runs().values()]
     together = [sum(begin <= moment < end for begin, end in spans) for moment, _ in spans]
     assert max(together) == 2

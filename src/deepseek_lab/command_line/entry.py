@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from deepseek_lab.command_line.composition import Composer, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
-from deepseek_lab.command_line.lifeline import watch
+from deepseek_lab.command_line.lifeline import in_a_sweep, watch
 from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers, sweep_folder
 from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
@@ -114,8 +114,9 @@ def planned(
         if resumed is not None:
             args.overrides, args.multirun = resumed, False
         sweep = is_sweep(composer, args.overrides, args.multirun)
-        if sweep and started().together:
-            raise ConfigError(f"starts its own processes; type it once, without {started().by}", "a sweep")
+        if sweep and (started().together or in_a_sweep()):
+            by = "a sweep's job" if in_a_sweep() else started().by
+            raise ConfigError(f"starts its own processes; type it once, without {by}", "a sweep")
         jobs = expand(composer, args.overrides, sweep)
         check_jobs(jobs, check_path, sweep)
         warn_unread(composer, args.overrides, jobs, reads)
