@@ -27,7 +27,7 @@ class Toy:
         command = [sys.executable, str(SCRIPT), "--config-path", str(self.conf), "-m", "sweep=s", *words]
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=environment, process_group=0, **pipes)
+        return subprocess.Popen(command, env=environment, process_group=0, preexec_fn=heed_ctrl_c, **pipes)
 
     def __call__(self, *words):
         """A sweep that has ended -> exit code and what it said."""
@@ -49,6 +49,11 @@ class Toy:
 
     def steps(self, run):
         return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def heed_ctrl_c():
+    """What is started in the background of a shell script is told to ignore it, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
