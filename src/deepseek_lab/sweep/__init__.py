@@ -1,1 +1,1 @@
-"""What makes the jobs of a sweep comparable: fair matching of sizes, and the question an ablation asks."""
+"""Sweeps: fair matching of sizes, the question an ablation asks, and its jobs as processes of their own."""
