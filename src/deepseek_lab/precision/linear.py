@@ -113,12 +113,13 @@ class _Linear(torch.autograd.Function):
         rules, product, keeping = layer.operands.rules, layer.backend.product, ctx.keeping
         dy_NO = grads[0].float()
         dy = layer.round("gradient", dy_NO, rules.gradient)
+        # Now, while the gradient is in the cache.
+        again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
         dx = dweight = None
         if ctx.needs_input_grad[0]:
             dx = product(dy, layer.weight_again(held_OD, scale).t())
             dx = dx[: dy_NO.shape[0], : keeping.n_inputs].to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            again = layer.round("gradient", dy_NO, rules.gradient_again) if rules.gradient_again else dy
             dweight = product(again.t(), keeping.operand(tensors).t(), torch.float32)
             dweight = dweight[: dy_NO.shape[1], : keeping.n_inputs].to(ctx.dtypes[1])
         return dx, dweight, None, None

@@ -100,15 +100,12 @@ def tiled(x: Tensor, tile: Tile) -> Tensor:
 
 def amax_of(tiles: Tensor, work: Tensor | None = None) -> Tensor:
     """(…, R/r, r, C/c, c) -> (…, R/r, C/c): the largest magnitude of each; NaN where a tile has one."""
-    sides = [dim for dim in (-3, -1) if tiles.shape[dim] > 1]
-    magnitude = torch.abs(tiles, out=work)
-    largest = magnitude.amax(sides, keepdim=True) if sides else magnitude.clone()
-    return largest.squeeze(-1).squeeze(-2)
+    return torch.abs(tiles, out=work).amax((-3, -1))
 
 
 def scale_of(amax: Tensor, how: Rounding) -> Tensor:
     """The scale that maps a tile's largest magnitude to the largest number of the format, or just below."""
-    scale = amax.clamp(min=how.smallest_amax) / how.form.max
+    scale = amax.clamp(min=how.smallest_amax).div_(how.form.max)
     return power_of_two_above(scale) if how.power_of_two else scale
 
 
@@ -118,31 +115,33 @@ def quantise(x: Tensor, how: Rounding) -> Quantised:
     A NaN or infinity spoils its tile and stands in `amax`; `observation` says which layer it was.
     """
     tiles = tiled(x.float(), TILES[how.tile])
+    rounded = torch.empty_like(tiles)
+    if tiles.numel() <= _AT_ONCE or tiles.device.type != "cpu":
+        scale, amax = _round_tiles(tiles, how, rounded, torch.empty_like(tiles))
+    else:
+        scale, amax = _round_in_pieces(tiles, how, rounded)
+    values = _flat(rounded)
+    return Quantised(values if values.shape == x.shape else values[..., : x.shape[-2], : x.shape[-1]], scale, amax)
+
+
+def _round_in_pieces(tiles: Tensor, how: Rounding, into: Tensor) -> tuple[Tensor, Tensor]:
+    """`_round_tiles` by as many rows of tiles as a CPU's caches hold."""
     flat = tiles.flatten(0, -4)
-    rounded, pieces = torch.empty_like(flat), _tiles_at_once(flat)
-    work = torch.empty_like(flat[:pieces])
+    at_once = max(1, _AT_ONCE // flat[0].numel())
+    work = torch.empty_like(flat[:at_once])
     done = [
-        _round_tiles(some, how, into, work[: len(some)])
-        for some, into in zip(flat.split(pieces), rounded.split(pieces), strict=True)
+        _round_tiles(some, how, rounded, work[: len(some)])
+        for some, rounded in zip(flat.split(at_once), into.flatten(0, -4).split(at_once), strict=True)
     ]
     scale, amax = (torch.cat(parts).view(*tiles.shape[:-3], tiles.shape[-2]) for parts in zip(*done, strict=True))
-    return Quantised(_flat(rounded.view(tiles.shape))[..., : x.shape[-2], : x.shape[-1]], scale, amax)
-
-
-def _tiles_at_once(tiles: Tensor) -> int:
-    """All of them, but on a CPU no more than its cache holds."""
-    at_once = _AT_ONCE // max(1, tiles[0].numel()) if tiles.device.type == "cpu" else len(tiles)
-    return max(1, at_once)
+    return scale, amax
 
 
 def _round_tiles(tiles: Tensor, how: Rounding, into: Tensor, work: Tensor) -> tuple[Tensor, Tensor]:
-    """Rounds (P, r, C/c, c) tiles `into` a tensor of their shape, with another to work in; their scale and amax.
-
-    A few at a time, so that the eight passes over them run in the cache.
-    """
+    """Rounds (…, r, C/c, c) tiles `into` a tensor of their shape, with another to work in; their scale and amax."""
     amax = amax_of(tiles, work)
     scale = scale_of(amax, how)
-    wide = scale[:, None, :, None]
+    wide = scale.unsqueeze(-1).unsqueeze(-3)
     if how.power_of_two:
         round_within_range(tiles, how.form, wide, into, work)
     else:
