@@ -4,8 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
+from deepseek_lab.report.document import Cells
 from deepseek_lab.report.sections import Contents
 from deepseek_lab.report.sentences import on_their_number, sentence
 from deepseek_lab.report.table import BITS, rich_table
@@ -36,6 +39,19 @@ def print_report(made: Written, contents: Contents, folders: Sequence[Path], con
         console.print(line, highlight=False, markup=False)
     console.print()
     for line in _places(made, folders):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_overview(made: Written, title: str, table: Cells, console: Console | None = None) -> None:
+    """Prints the table of several questions and where the files are."""
+    console = console or _console()
+    shown_table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for index, head in enumerate(table.heads):
+        shown_table.add_column(head, justify="left" if index < table.n_words else "right")
+    for row in table.rows:
+        shown_table.add_row(*row)
+    console.print(shown_table)
+    for line in _places(made, ()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -6,32 +6,36 @@ beside its name and renamed, so a reader, or a second report of a running sweep,
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError, DataError
-from deepseek_lab.report.comparison import Comparison, compare
+from deepseek_lab.report.answering import answer, by_question
+from deepseek_lab.report.comparison import Comparison
 from deepseek_lab.report.document import Picture
 from deepseek_lab.report.figures import draw
-from deepseek_lab.report.findings import Evidence, evidence
+from deepseek_lab.report.findings import Evidence
 from deepseek_lab.report.markdown import PLOTS, markdown
+from deepseek_lab.report.overview import Overview, overview_cells, overview_csv, overview_document, overview_figure
 from deepseek_lab.report.page import page
-from deepseek_lab.report.question import Question, known_metrics, read_question
-from deepseek_lab.report.reproduction import source_warnings
+from deepseek_lab.report.question import known_metrics
 from deepseek_lab.report.runs import Run, read_runs
 from deepseek_lab.report.sections import Contents, document
 from deepseek_lab.report.table import csv_table
-from deepseek_lab.report.terminal import print_report
+from deepseek_lab.report.terminal import print_overview, print_report
 from deepseek_lab.report.unfinished import UnfinishedRun
 from deepseek_lab.report.variant_curves import write_variant_curves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report says and the files it was written to; nothing is compared while no run is finished."""
+    """What a report says and the files it was written to.
+
+    evidence: None while no run is finished, and for an overview of several questions
+    """
 
     evidence: Evidence | None
     unfinished: tuple[UnfinishedRun, ...]
@@ -71,6 +75,8 @@ def write_report(
     out: the folder it goes to; None takes that of the runs, when it is one
     baseline: the variant the others are compared with; None asks the sweep's ablation, else takes the first
     metrics: the curves that decide; None asks the ablation, else takes bits per byte
+    Runs that ask different questions (of `ablation`) are answered question by question, in one overview, unless a
+    baseline or metrics are given.
     Raises DataError when there is no run or a broken one, ConfigError for an unknown baseline or a missing `out`,
     OSError when the files cannot be written.
     """
@@ -80,6 +86,9 @@ def write_report(
     finished, unfinished = read_runs(folders)
     if not finished and not unfinished:
         raise DataError(f"{', '.join(map(str, folders))}: holds no run")
+    questions = by_question(finished) if baseline is None and metrics is None else []
+    if len(questions) > 1:
+        return _write_overview(Overview(tuple(questions), len(unfinished)), folders[0] if out is None else out, console)
     contents = _contents(finished, unfinished, folders, baseline, metrics)
     made = _write(contents, folders[0] if out is None else out)
     print_report(made, contents, folders, console)
@@ -96,7 +105,7 @@ def _contents(
     """Everything a report says."""
     places = [folder.resolve() for folder in folders]
     name = ", ".join(place.name for place in places)
-    shown, warnings = _evidence(finished, baseline, metrics) if finished else (None, [])
+    shown, warnings = answer(finished, baseline, metrics) if finished else (None, [])
     return Contents(
         title=f"{name}: {_variants(shown.comparison)}" if shown else name,
         root=places[0] if len(places) == 1 else Path(os.path.commonpath(places)),
@@ -105,30 +114,6 @@ def _contents(
         pictures=draw(shown) if shown else (),
         warnings=tuple(warnings),
     )
-
-
-def _evidence(
-    finished: Sequence[Run], baseline: str | None, metrics: Sequence[str] | None
-) -> tuple[Evidence, list[str]]:
-    """The comparison that the sweep's question asks for, or the command line; and what a reader must know."""
-    question = read_question([run.folder for run in finished])
-    if metrics is not None:
-        question = replace(question, metrics=tuple(metrics))
-    comparison, warnings = _compared(finished, question, baseline)
-    counted = [run for variant in comparison.variants for run in variant.runs]
-    return evidence(comparison, question), [*warnings, *comparison.warnings, *source_warnings(counted)]
-
-
-def _compared(finished: Sequence[Run], question: Question, typed: str | None) -> tuple[Comparison, list[str]]:
-    """A typed baseline must be there; the ablation's may not be finished yet, or its axis was replaced."""
-    if typed is not None or question.baseline is None:
-        return compare(finished, typed), []
-    try:
-        return compare(finished, question.baseline), []
-    except ConfigError:
-        comparison = compare(finished)
-        words = f"The ablation's baseline ({question.baseline}) has no finished run here; {comparison.baseline.label}"
-        return comparison, [f"{words} stands in for it."]
 
 
 def _variants(comparison: Comparison) -> str:
@@ -157,6 +142,26 @@ def _write(contents: Contents, out: Path) -> Report:
         table=table,
         plots=plots,
     )
+
+
+def _write_overview(overview: Overview, out: Path, console: Console | None) -> Report:
+    """The files of an overview, which have the names of any report."""
+    figure, table = overview_figure(overview), overview_cells(overview)
+    blocks = overview_document(overview, table, figure)
+    plot = _write_picture(out / PLOTS, figure)
+    write_whole(out / "table.csv", overview_csv(overview).encode())
+    write_whole(out / "report.html", page(overview.title, blocks).encode())
+    write_whole(out / "report.md", markdown(blocks).encode())
+    made = Report(
+        evidence=None,
+        unfinished=(),
+        markdown=out / "report.md",
+        page=out / "report.html",
+        table=out / "table.csv",
+        plots=(plot,),
+    )
+    print_overview(made, overview.title, table, console)
+    return made
 
 
 def _write_picture(folder: Path, picture: Picture) -> Path:
