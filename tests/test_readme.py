@@ -22,6 +22,7 @@ ELSEWHERE = {
     "tensorboard --logdir logs": "test_tensorboard_starts below",
     "python scripts/benchmark.py training": "tests/benchmarking",
     "python scripts/benchmark.py recompute": "tests/benchmarking",
+    "python scripts/benchmark.py sweep": "tests/benchmarking",
     "python scripts/train.py data=hub data.corpus.name=roneneldan/TinyStories data.corpus.streaming=true": "tests/data/"
     "test_hub.py reads local folders of the same form",
     "srun --nodes=2 --ntasks-per-node=8 --kill-on-bad-exit=1 python scripts/train.py trainer=fsdp trainer.devices=8 "
