@@ -1,5 +1,7 @@
-"""Text from a model: sampling rules and the prefill-decode loop."""
+"""Text from a model: sampling rules, the prefill-decode loop, and the engine that answers many requests at once."""
 
+from deepseek_lab.generation.engine import Engine
 from deepseek_lab.generation.generate import generate
+from deepseek_lab.generation.request import GREEDY, Completion, Request, Sampling, Token
 
-__all__ = ["generate"]
+__all__ = ["GREEDY", "Completion", "Engine", "Request", "Sampling", "Token", "generate"]

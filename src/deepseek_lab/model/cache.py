@@ -30,6 +30,13 @@ class Cache:
         # Zeros, not empty memory: a masked slot still takes part in 0 · value, and 0 · NaN is NaN.
         self.layers = [torch.zeros(batch, capacity, *shape, dtype=dtype, device=device) for shape in layer_shapes]
 
+    @classmethod
+    def over(cls, layers: list[Tensor], lengths: list[int]) -> "Cache":
+        """A cache of (B, L, …) buffers that stand already; what it writes, their owner sees."""
+        made = cls([], len(lengths), layers[0].shape[1], layers[0].dtype, layers[0].device)
+        made.layers, made.lengths = layers, lengths
+        return made
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all buffers."""

@@ -1,0 +1,89 @@
+"""The samples of an engine: those that run, those that wait, and the events that tell of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from deepseek_lab.generation.request import Completion, Request, Token
+
+_PREFILL_TOKENS = 8192
+"""Tokens of several prompts read in one forward: bounds its memory."""
+
+
+@dataclass
+class Row:
+    """One sample that runs, and what it has."""
+
+    handle: int
+    sample: int
+    request: Request
+    ids: list[int] = field(default_factory=list)
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether what it has seen counts."""
+        return self.request.sampling.repetition_penalty != 1
+
+    @property
+    def seen(self) -> list[int]:
+        """Prompt and completion."""
+        return [*self.request.prompt, *self.ids]
+
+    def finish(self, token: int) -> str | None:
+        """Why it ends with this token, if it does."""
+        if token in self.request.stop_ids:
+            return "stop"
+        return "length" if len(self.ids) + 1 == self.request.max_new_tokens else None
+
+
+@dataclass
+class Waiting:
+    """A request of which samples have not started."""
+
+    handle: int
+    request: Request
+    started: int = 0
+
+    @property
+    def left(self) -> int:
+        """Samples that have not started."""
+        return self.request.n - self.started
+
+    @property
+    def tokens(self) -> int:
+        """Room of a row: the last new token is never fed."""
+        return len(self.request.prompt) + self.request.max_new_tokens - 1
+
+
+Admitted = tuple[Waiting, int]
+"""A request and how many of its samples start now."""
+
+
+def batches(wave: Sequence[Admitted], alone: bool) -> Iterator[list[Admitted]]:
+    """Prompts that are read together: no more tokens, padding included, than one forward should hold."""
+    some: list[Admitted] = []
+    for each in wave:
+        longest = max(len(waiting.request.prompt) for waiting, _ in [*some, each])
+        if some and (alone or longest * (len(some) + 1) > _PREFILL_TOKENS):
+            yield some
+            some = []
+        some.append(each)
+    if some:
+        yield some
+
+
+def end_of(handle: int, sample: int, index: int, reason: str, error: str | None = None) -> Token:
+    """The event of a sample that ends without a token."""
+    return Token(handle=handle, sample=sample, index=index, id=-1, logprob=0.0, finish_reason=reason, error=error)
+
+
+def completion_of(tokens: Sequence[Token]) -> Completion:
+    """A sample from all its events."""
+    last = tokens[-1]
+    assert last.finish_reason is not None, "the engine has stopped, so every sample has ended"
+    real = [token for token in tokens if token.id >= 0]
+    return Completion(
+        ids=tuple(token.id for token in real),
+        logprobs=tuple(token.logprob for token in real),
+        finish_reason=last.finish_reason,
+        error=last.error,
+    )
