@@ -34,7 +34,8 @@ def control_names(ids, tokenizer=BYTES):
 def test_the_format_of_deepseek():
     ids = CHAT.encode(CONVERSATION)
     assert BYTES.decode(ids) == (
-        "<｜begin▁of▁sentence｜>Be brief.<｜User｜>Hi<｜Assistant｜>Hello<｜end▁of▁sentence｜><｜User｜>1+1?<｜Assistant｜>"
+        "<｜begin▁of▁sentence｜>Be brief.<｜User｜>Hi<｜Assistant｜>Hello<｜end▁of▁sentence｜>"
+        "<｜User｜>1+1?<｜Assistant｜>"
     )
     assert control_names(ids) == [SPECIAL_TOKENS[i] for i in (0, 3, 4, 1, 3, 4)]
 

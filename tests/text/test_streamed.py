@@ -5,7 +5,7 @@ import random
 import pytest
 
 from deepseek_lab.text.streamed import Detokeniser, StopStrings, held_back
-from deepseek_lab.text.tokenizer import Bytes, BytePairEncoding
+from deepseek_lab.text.tokenizer import BytePairEncoding, Bytes
 
 BYTES = Bytes.Config().build()
 TEXTS = ["plain", "naïve — 深度求索 🐳🐳", "e\u0301 \u200d family 👨‍👩‍👧", ""]
