@@ -70,9 +70,7 @@ class Arithmetic:
             fruitless = 0 if example.question not in found else fruitless + 1
             found.setdefault(example.question, example)
             if fruitless > _FRUITLESS_DRAWS:
-                raise ConfigError(
-                    f"allow only about {len(found)} questions of {split}, not {count}", "terms and digits"
-                )
+                raise ConfigError(f"allow only {len(found)} or so {split} questions, not {count}", "terms and digits")
         return list(found.values())
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
