@@ -20,7 +20,7 @@ from deepseek_lab.text.template_sandbox import TemplateError, TemplateSandbox
 from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
 
 ROLES = ("system", "user", "assistant")
-BEGIN_OF_TEXT = SPECIAL_TOKENS[0]
+BEGIN_OF_TEXT, USER = SPECIAL_TOKENS[0], "<｜User｜>"
 DEEPSEEK_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{{ message.content }}"
