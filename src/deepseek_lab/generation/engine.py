@@ -120,8 +120,7 @@ class Engine:
             row.cache = self.model.new_cache(1, ids.shape[1] + row.request.max_new_tokens)
             row.logits = prefill(self.model, ids, row.cache)
             self._rows.append(row)
-        tokens = [self._next(row) for row in list(self._rows)]
-        return tokens
+        return [self._next(row) for row in list(self._rows)]
 
     def _next(self, row: _Row) -> Token:
         assert row.logits is not None
@@ -153,7 +152,10 @@ class Engine:
                 logprobs.append(t.logprob)
                 if t.finish_reason:
                     reasons[handles[t.handle], t.sample] = t.finish_reason
-        return [[Completion(*pair, reasons[i, k]) for k, pair in enumerate(row)] for i, row in enumerate(found)]
+        return [
+            [Completion(*pair, reasons[i, k]) for k, pair in enumerate(row)]  # type: ignore[call-arg]
+            for i, row in enumerate(found)
+        ]
 
     def stream(self, request: Request) -> Iterator[Token]:
         handle = self.submit(request)

@@ -1,7 +1,7 @@
 """From a checked question to requests for the engine, and from its tokens to the pieces of an answer."""
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -57,7 +57,7 @@ class Answer:
             "completion_tokens_details": {"reasoning_tokens": sum(c.n_reasoning_tokens for c in self.choices)},
         }
 
-    async def pieces(self, thread: EngineThread) -> AsyncIterator[tuple[Choice, Parts]]:
+    async def pieces(self, thread: EngineThread) -> AsyncGenerator[tuple[Choice, Parts], None]:
         """Each token's part of its response; ends, and frees all rows, when every response has ended."""
         n = self.requests[0].n
         async with aclosing(thread.tokens(self.requests)) as stream:

@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -47,7 +47,7 @@ class EngineThread:
         """Requests running or waiting."""
         return self._open
 
-    async def tokens(self, requests: Sequence[Request]) -> AsyncIterator[list[tuple[int, Token]]]:
+    async def tokens(self, requests: Sequence[Request]) -> AsyncGenerator[list[tuple[int, Token]], None]:
         """The tokens of all samples as they come, each with the place of its request; leaving early frees the rows.
 
         Raises QueueFull, ValueError for a request that cannot run, EngineFailure.
