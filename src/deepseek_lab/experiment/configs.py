@@ -153,6 +153,12 @@ def read_match(cfg: DictConfig) -> Match.Config:
     return rule
 
 
+def task_of(cfg: DictConfig) -> Task:
+    """The chosen task. Raises ConfigError with the path of the offending key."""
+    task: Task = _leaf(cfg, "task").build()
+    return task
+
+
 def read_sheet(cfg: DictConfig) -> ShapeSheet:
     """The shape sheet of a composed config."""
     values = _plain(cfg.model, "model")

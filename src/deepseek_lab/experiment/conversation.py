@@ -5,15 +5,10 @@ import sys
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.continuation import (
-    GenerationError,
-    Shown,
-    Wish,
-    request_of,
-    require_healthy,
-    response_text,
-)
+from deepseek_lab.experiment.continuation import request_of, response_text
 from deepseek_lab.experiment.prompts import Prompt
+from deepseek_lab.experiment.shown import GenerationError, Shown, require_healthy
+from deepseek_lab.experiment.wish import Wish
 from deepseek_lab.generation import Sampling
 from deepseek_lab.serving.speaker import Speaker
 from deepseek_lab.text.chat import Message
