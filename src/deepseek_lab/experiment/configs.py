@@ -20,6 +20,7 @@ from deepseek_lab.experiment.initial import tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
+from deepseek_lab.tasks.task import Task
 
 C = TypeVar("C", bound=CheckedConfig)
 
