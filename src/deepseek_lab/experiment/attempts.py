@@ -77,7 +77,7 @@ def measure(attempts: Sequence[Attempts], name: str, ks: Sequence[int]) -> dict[
     for k in sorted(set(ks)):
         values = [pass_at_k(n, sum(a.right), k) for a in attempts]
         figures[f"eval/{name}/pass@{k}"] = fmean(values)
-        figures["intervals"][f"eval/{name}/pass@{k}"] = [*bootstrap(values), "bootstrap over questions"]
+        figures["intervals"][f"eval/{name}/pass@{k}"] = [*bootstrap(values), _kind(values)]
     verdicts = [majority_share(a.votes, a.right) for a in attempts]
     figures[f"eval/{name}/maj@{n}"] = fmean(verdicts)
     figures["intervals"][f"eval/{name}/maj@{n}"] = [*wilson(sum(verdicts), len(verdicts)), "Wilson"]
@@ -85,6 +85,11 @@ def measure(attempts: Sequence[Attempts], name: str, ks: Sequence[int]) -> dict[
     figures["answered"] = fmean(vote is not None for a in attempts for vote in a.votes)
     figures["cut_off"] = fmean(cut for a in attempts for cut in a.cut_off)
     return figures
+
+
+def _kind(values: Sequence[float]) -> str:
+    """What `bootstrap` gives the interval of."""
+    return "bootstrap over questions" if min(values) < max(values) else "Wilson (all questions alike)"
 
 
 def prompt_ids(example: Example, test: AttemptsTest, speaker: Speaker) -> list[int]:
