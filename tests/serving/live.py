@@ -52,7 +52,9 @@ class LiveServer:
         given = {"Content-Type": "application/json"} if data is not None else {}
         given |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
         with contextlib.closing(connection):
-            connection.request(method or ("POST" if data is not None else "GET"), path, data, {**given, **dict(headers)})
+            connection.request(
+                method or ("POST" if data is not None else "GET"), path, data, {**given, **dict(headers)}
+            )
             response = connection.getresponse()
             text = response.read().decode()
             with contextlib.suppress(ValueError):

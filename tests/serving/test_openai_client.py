@@ -91,7 +91,7 @@ def test_a_thought_comes_apart(client, server):
     [
         ({"temperature": -1}, "temperature"),
         ({"max_tokens": 100_000}, "max_tokens must be at most 200"),
-        ({"messages": [{"role": "user", "content": "x" * 250}]}, "exceed the model's context of 256"),
+        ({"messages": [{"role": "user", "content": "x" * 300}]}, "exceed the model's context of 256"),
         ({"messages": USER * 6}, "messages must be at most 5"),
         ({"messages": []}, "messages"),
         ({"n": 9}, "n must be at most 8"),

@@ -59,6 +59,8 @@ class Guard:
             await self._app(scope, _replayed(body, receive), send_safely)
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._limits.header_bytes:
+            raise Refusal(431, f"headers hold at most {self._limits.header_bytes:,} bytes")
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if _name(host) not in self._access.hosts:
             raise Refusal(403, "this host name is not served; start the server with allowed_hosts=[…]")

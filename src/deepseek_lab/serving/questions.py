@@ -6,9 +6,19 @@ question than was asked. Left out: tools, images, log-probabilities, `echo`, `su
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _whole_characters(text: str) -> str:
+    """Refuses halves of surrogate pairs, which json can spell and no encoding can write."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half a surrogate pair")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_whole_characters)]
 
 
 class _Strict(BaseModel):
@@ -19,15 +29,15 @@ class TextPart(_Strict):
     """A piece of a message."""
 
     type: Literal["text"]
-    text: str
+    text: _Text
 
 
 class Turn(_Strict):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-    reasoning_content: str | None = None
+    content: _Text | list[TextPart]
+    reasoning_content: _Text | None = None
     name: str | None = None
 
     @property
@@ -57,7 +67,7 @@ class TemplateSettings(_Strict):
 class Question(_Strict):
     """What both kinds of requests have in common; `top_k`, `min_p`, `repetition_penalty` as vLLM names them."""
 
-    model: str
+    model: _Text
     max_tokens: int | None = Field(None, ge=1)
     temperature: _Number | None = Field(None, ge=0, le=100)
     top_p: _Number | None = Field(None, gt=0, le=1)
@@ -66,7 +76,7 @@ class Question(_Strict):
     repetition_penalty: _Number | None = Field(None, gt=0, le=100)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: _Text | list[_Text] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -103,7 +113,7 @@ class ChatQuestion(Question):
 class TextQuestion(Question):
     """POST /v1/completions; a prompt is a text or token ids, or a list of either."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: _Text | list[int] | list[_Text] | list[list[int]]
 
     @property
     def prompts(self) -> list[str | list[int]]:
