@@ -125,7 +125,7 @@ def test_wrong_input_is_one_line(generate, overrides, says):
 def test_a_bad_file_of_prompts_names_the_line(tmp_path, content, says):
     file = tmp_path / "prompts.jsonl"
     file.write_text(content)
-    with pytest.raises(DataError, match="prompts.jsonl") as error:
+    with pytest.raises(DataError, match=r"prompts\.jsonl") as error:
         read_prompts(str(file))
     assert says in str(error.value)
 
