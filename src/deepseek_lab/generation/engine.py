@@ -1,6 +1,8 @@
 """Requests decoded side by side, one token a step, each row on a cache of its own.
 
-The simplest engine with the interface of the real one: submit, step, cancel.
+The simplest engine with the interface that its users need: submit, step, cancel. A row is the same whatever is
+decoded beside it (`batch_invariant` asks for nothing more). Left out, and refused: a cache budget, compilation and
+speculation; rows do not share a forward pass, nor samples their prompt.
 """
 
 import contextlib
@@ -89,7 +91,15 @@ class Engine:
         compile: bool = False,
         speculative_depth: int = 0,
     ) -> None:
+        for name, value in (
+            ("cache_bytes", cache_bytes),
+            ("compile", compile),
+            ("speculative_depth", speculative_depth),
+        ):
+            if value:
+                raise ValueError(f"{name} is not offered by this engine yet")
         self.model, self.max_rows = model, max_rows
+        self.device = model.head_weight_VD.device
         self._handles = itertools.count()
         self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
@@ -100,7 +110,7 @@ class Engine:
 
     @property
     def cache_bytes_used(self) -> int:
-        return len(self._rows)
+        return sum(row.cache.n_bytes for row in self._rows)
 
     def submit(self, request: Request) -> int:
         request.sampling.check()
@@ -124,7 +134,7 @@ class Engine:
     def step(self) -> list[Token]:
         while self._waiting and len(self._rows) < self.max_rows:
             row = self._waiting.pop(0)
-            ids = torch.tensor([list(row.request.prompt)])
+            ids = torch.tensor([list(row.request.prompt)], device=self.device)
             row.cache = self.model.new_cache(1, ids.shape[1] + row.request.max_new_tokens)
             row.logits = prefill(self.model, ids, row.cache)
             self._rows.append(row)
@@ -132,22 +142,20 @@ class Engine:
 
     def _next(self, row: _Row) -> Token:
         assert row.logits is not None
-        s = row.request.sampling
-        if s.temperature == 0:
-            logp = row.logits[0].log_softmax(-1)
-            token = int(row.logits[0].argmax())
-        else:
-            logp = (row.logits[0] / s.temperature).log_softmax(-1)
-            token = int(torch.multinomial(logp.exp(), 1, generator=row.generator))
+        if not bool(row.logits.isfinite().all()):
+            self._rows.remove(row)
+            error = f"NaN or infinite logits at step {len(row.ids)}"
+            return Token(row.handle, row.sample, len(row.ids), -1, 0.0, "error", error)
+        token, logprob = _drawn(row)
         row.ids.append(token)
         reason = "stop" if token in row.request.stop_ids else None
         if reason is None and len(row.ids) == row.request.max_new_tokens:
             reason = "length"
         if reason is None:
-            row.logits = decode_one(self.model, torch.tensor([token]), row.cache)
+            row.logits = decode_one(self.model, torch.tensor([token], device=self.device), row.cache)
         else:
             self._rows.remove(row)
-        return Token(row.handle, row.sample, len(row.ids) - 1, token, float(logp[token]), reason)
+        return Token(row.handle, row.sample, len(row.ids) - 1, token, logprob, reason)
 
     def run(self, requests: Sequence[Request], progress: Any = None) -> list[list[Completion]]:
         handles = {self.submit(r): i for i, r in enumerate(requests)}
@@ -173,3 +181,30 @@ class Engine:
         finally:
             with contextlib.suppress(KeyError):
                 self.cancel(handle)
+
+
+def _drawn(row: _Row) -> tuple[int, float]:
+    """The next token and its log-probability under the temperature, before the filters."""
+    assert row.logits is not None
+    sampling = row.request.sampling
+    logits_V = row.logits[0].double().cpu()
+    seen = torch.tensor(sorted({*row.request.prompt, *row.ids}))
+    penalised = logits_V[seen]
+    penalty = sampling.repetition_penalty
+    logits_V[seen] = torch.where(penalised > 0, penalised / penalty, penalised * penalty)
+    if sampling.temperature == 0:
+        token = int(logits_V.argmax())
+        return token, float(logits_V.log_softmax(-1)[token])
+    logp_V = (logits_V / sampling.temperature).log_softmax(-1)
+    token = int(torch.multinomial(_filtered(logp_V.exp(), sampling), 1, generator=row.generator))
+    return token, float(logp_V[token])
+
+
+def _filtered(probabilities_V: Tensor, sampling: Sampling) -> Tensor:
+    """The probabilities that top-k, top-p and min-p leave, not normalised again."""
+    sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
+    keep_V = sorted_V >= sampling.min_p * sorted_V[0]
+    keep_V &= sorted_V.cumsum(0) - sorted_V < sampling.top_p
+    if sampling.top_k is not None:
+        keep_V[sampling.top_k :] = False
+    return torch.zeros_like(probabilities_V).scatter(0, order_V, sorted_V * keep_V)
