@@ -88,7 +88,9 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
     root = next(root for root in ROOTS if group in groups_of(root))
     cfg = composed(root, f"{group}={name}")
     missing = OmegaConf.missing_keys(cfg)
-    assert {key.split(".")[0] for key in missing} <= {"data", "tokenizer"}, "only where something lies has no default"
+    assert {key.split(".")[0] for key in missing} <= {"checkpoint", "data", "tokenizer"}, (
+        "only where something lies has no default"
+    )
     for key in missing:
         OmegaConf.update(cfg, key, "given")
     OmegaConf.resolve(cfg)

@@ -26,7 +26,7 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TOP = len(LAYERS) - 1
 WITH_LIGHTNING = {"trainer_plugins", "stages", "callbacks"} | LAYERS[TOP]
-BELOW_THIRD_PARTY = {"torch", "numpy", "tokenizers"}
+BELOW_THIRD_PARTY = {"torch", "numpy", "tokenizers", "jinja2"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 

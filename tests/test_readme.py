@@ -23,6 +23,8 @@ ELSEWHERE = {
     "python scripts/benchmark.py training": "tests/benchmarking",
     "python scripts/benchmark.py recompute": "tests/benchmarking",
     "python scripts/benchmark.py sweep": "tests/benchmarking",
+    "python scripts/generate.py checkpoint=$run chat=true": "tests/experiment/test_continuation.py types for it",
+    "python scripts/serve.py checkpoint=$run": "tests/serving",
     "python scripts/train.py data=hub data.corpus.name=roneneldan/TinyStories data.corpus.streaming=true": "tests/data/"
     "test_hub.py reads local folders of the same form",
     "srun --nodes=2 --ntasks-per-node=8 --kill-on-bad-exit=1 python scripts/train.py trainer=fsdp trainer.devices=8 "
@@ -84,6 +86,16 @@ def adapted(command, logs):
         words.append("seed=1")
     if "ablation=precision" in words:
         words += ["ffn=moe", "precision=bf16,fp8", "model=nano"]
+    if "prompts=prompts.txt" in words:
+        (logs / "prompts.txt").write_text("def main\nimport os\n")
+        words = [
+            word.replace("=prompts.txt", f"={logs}/prompts.txt").replace("=said", f"={logs}/said") for word in words
+        ]
+        words.append("max_new_tokens=8")
+    if "what=task" in words:
+        words += ["attempts.questions=2", "attempts.max_new_tokens=8"]
+    if "what=text" in words:
+        words.append("text.documents=1")
     if "what=needle" in words:
         words += ["needle.lengths=[64]", "needle.n_depths=2", "needle.trials=1"]
     return words

@@ -20,6 +20,7 @@ from deepseek_lab.experiment.initial import tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
+from deepseek_lab.tasks.task import Task
 
 C = TypeVar("C", bound=CheckedConfig)
 
@@ -151,6 +152,12 @@ def read_match(cfg: DictConfig) -> Match.Config:
     """The rule that makes the jobs of a sweep fair; none in the config of an older run. Raises ConfigError."""
     rule: Match.Config = _leaf(cfg, "match") if "match" in cfg else UNMATCHED
     return rule
+
+
+def task_of(cfg: DictConfig) -> Task:
+    """The chosen task. Raises ConfigError with the path of the offending key."""
+    task: Task = _leaf(cfg, "task").build()
+    return task
 
 
 def read_sheet(cfg: DictConfig) -> ShapeSheet:

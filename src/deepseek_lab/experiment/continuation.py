@@ -1,45 +1,144 @@
-"""`scripts/generate.py`: a trained model continues a prompt."""
+"""`scripts/generate.py`: a trained model continues prompts, or talks in the terminal."""
 
-import torch
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import Progress
 
+from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.finished import device_of, find_run
-from deepseek_lab.generation import generate as continue_tokens
-
-
-def generate(cfg: DictConfig) -> str:
-    """Prints the prompt and its continuation; returns both as one text."""
-    check_generation(cfg)
-    device = device_of(cfg.accelerator)
-    if cfg.n_threads:
-        torch.set_num_threads(cfg.n_threads)
-    run = find_run(cfg.checkpoint)
-    tokenizer, model = run.tokenizer(), run.model(device)
-    prompt = tokenizer.encode(cfg.prompt)
-    room = model.config.max_seq_len - len(prompt)
-    if cfg.max_new_tokens > room:
-        raise ConfigError(
-            f"is {cfg.max_new_tokens}, but behind the prompt's {len(prompt)} tokens the model has room for {room}",
-            "max_new_tokens",
-        )
-    generator = torch.Generator(device=device).manual_seed(cfg.seed)
-    ids = continue_tokens(
-        model, [prompt], cfg.max_new_tokens, cfg.temperature, cfg.top_k, tokenizer.eos_id, generator=generator
-    )
-    text = tokenizer.decode(ids[0].tolist(), skip_special=True)
-    print(text)
-    return text
+from deepseek_lab.experiment.finished import device_of
+from deepseek_lab.experiment.prompts import Prompt
+from deepseek_lab.experiment.shown import Shown, require_healthy, visible
+from deepseek_lab.experiment.wish import Wish
+from deepseek_lab.generation import Completion, Request, Sampling
+from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, sampling_of
+from deepseek_lab.text.reasoning import Parts
+from deepseek_lab.text.response import ResponseText
 
 
 def check_generation(cfg: DictConfig) -> None:
     """Raises ConfigError for values that no generation has."""
-    whole = {"max_new_tokens": 1, "seed": 0} | ({} if cfg.top_k is None else {"top_k": 1})
-    for name, least in whole.items():
-        if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
-            raise ConfigError(f"must be an integer of at least {least}, not {cfg[name]!r}", name)
-    if not isinstance(cfg.temperature, (int, float)) or cfg.temperature < 0:
-        raise ConfigError(f"must be a number of at least 0, not {cfg.temperature!r}", "temperature")
-    if not isinstance(cfg.prompt, str) or not cfg.prompt:
-        raise ConfigError("must be a text of at least one character", "prompt")
+    Wish.of(cfg)
+    sampling_of(cfg)
+    engine_config(cfg)
     device_of(cfg.accelerator)
+
+
+def generate(cfg: DictConfig) -> None:
+    """Prints what the model says to each prompt, or writes it to `out`."""
+    check_generation(cfg)
+    wish, sampling = Wish.of(cfg), sampling_of(cfg)
+    prompts = [] if wish.talks else wish.asked()
+    speaker = load_speaker(cfg)
+    if wish.talks:
+        from deepseek_lab.experiment.conversation import converse
+
+        converse(speaker, wish, sampling)
+        return
+    requests = [request_of(prompt, speaker, wish, sampling) for prompt in prompts]
+    single = len(requests) == 1 and wish.n == 1 and wish.format == "text" and wish.out is None
+    if single and wish.stream:
+        _stream(prompts[0], requests[0], speaker, wish)
+        return
+    answers = answered(requests, speaker)
+    _deliver([_row(*row, speaker, wish) for row in zip(prompts, answers, strict=True)], wish)
+
+
+def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling) -> Request:
+    """What the engine is asked. Raises ConfigError when the model has no room behind the prompt."""
+    if prompt.messages:
+        ids = speaker.chat.encode(prompt.messages, thinking=wish.thinking)
+    else:
+        ids = speaker.chat.encode_plain(prompt.text)
+    room = speaker.room(ids)
+    if wish.max_new_tokens > room:
+        raise ConfigError(
+            f"is {wish.max_new_tokens}, but behind the prompt's {len(ids)} tokens there is room for {max(room, 0)}",
+            "max_new_tokens",
+        )
+    return Request(
+        prompt=ids,
+        max_new_tokens=wish.max_new_tokens,
+        sampling=sampling,
+        stop_ids=speaker.stop_ids,
+        seed=wish.seed,
+        n=wish.n,
+    )
+
+
+def response_text(speaker: Speaker, wish: Wish, prompt: Prompt) -> ResponseText:
+    """What turns tokens into the response to `prompt`."""
+    chat = bool(prompt.messages)
+    return ResponseText(speaker.tokenizer, wish.stop, split=chat, thinking=chat and wish.thinking)
+
+
+def _stream(prompt: Prompt, request: Request, speaker: Speaker, wish: Wish) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not prompt.messages:
+        sys.stdout.write(prompt.text)
+    show = Shown(console)
+    text = response_text(speaker, wish, prompt)
+    for token in speaker.engine.stream(request):
+        require_healthy(token.finish_reason, token.error)
+        show.add(text.feed(token.id))
+        if text.stopped:
+            break
+    show.add(text.finish())
+    sys.stdout.write("\n")
+
+
+def answered(requests: list[Request], speaker: Speaker) -> list[list[Completion]]:
+    """The completions of all requests, under a bar. Raises GenerationError where the engine gave one up."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("generating", total=None)
+        answers = speaker.engine.run(requests, lambda done, total: bar.update(task, completed=done, total=total))
+    for answer in (answer for several in answers for answer in several):
+        require_healthy(answer.finish_reason, answer.error)
+    return answers
+
+
+def _row(prompt: Prompt, answers: list[Completion], speaker: Speaker, wish: Wish) -> dict[str, Any]:
+    """One line of the jsonl output."""
+    return {**prompt.as_data, "completions": [_completion(answer, prompt, speaker, wish) for answer in answers]}
+
+
+def _completion(answer: Completion, prompt: Prompt, speaker: Speaker, wish: Wish) -> dict[str, Any]:
+    text, parts = response_text(speaker, wish, prompt), Parts()
+    for token in answer.ids:
+        parts += text.feed(token)
+    parts += text.finish()
+    return {
+        "text": parts.answer,
+        **({"reasoning": parts.reasoning} if prompt.messages else {}),
+        "finish_reason": "stop" if text.stopped else answer.finish_reason,
+        "tokens": len(answer.ids),
+        "logprob": sum(answer.logprobs),
+    }
+
+
+def _deliver(rows: list[dict[str, Any]], wish: Wish) -> None:
+    if wish.format == "jsonl":
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    else:
+        text = "\n".join(_as_text(row) for row in rows)
+    if wish.out is None:
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    else:
+        write_text_atomically(Path(wish.out).expanduser(), text)
+
+
+def _as_text(row: dict[str, Any]) -> str:
+    """A prompt with what followed; several responses one after the other."""
+    said = []
+    for completion in row["completions"]:
+        thought = completion.get("reasoning")
+        said.append((f"(thought)\n{thought}\n(answer)\n" if thought else "") + completion["text"])
+    if "prompt" in row:
+        return "".join(f"{row['prompt']}{text}\n" for text in said)
+    asked = row["messages"][-1]["content"]
+    return f"> {asked}\n" + "".join(f"{text}\n" for text in said)

@@ -1,23 +1,29 @@
-"""`scripts/evaluate.py`: a checkpoint's loss on held-out text, as in training, or the needle test."""
+"""`scripts/evaluate.py`: a checkpoint's loss on held-out or any other text, the needle test, or attempts at a task."""
 
 import json
 import statistics
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.checkpoint import read_checkpoint
 from deepseek_lab.config import ConfigError, DataError
-from deepseek_lab.experiment.configs import read_configs
+from deepseek_lab.experiment.attempts import AttemptsTest, evaluate_task
+from deepseek_lab.experiment.configs import read_configs, task_of
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
+from deepseek_lab.experiment.text_loss import TextTest, evaluate_text
 from deepseek_lab.precision import apply, surroundings
+from deepseek_lab.serving.speaker import engine_config, sampling_of
 from deepseek_lab.stages.held_out import evaluate as held_out
+
+KINDS = ("held_out", "text", "needle", "task")
+T = TypeVar("T")
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Prints what was measured as one JSON object; returns val/loss, or the share of needles found.
+    """Prints what was measured as one JSON object; returns val/loss, loss, the share of needles found, or pass@k.
 
     Raises DataError when the text is not the one the run was trained on (another Python version, say).
     """
@@ -26,13 +32,23 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
     run = find_run(cfg.checkpoint)
+    figures = _figures(cfg, run, device)
+    print(json.dumps({"checkpoint": str(run.checkpoint), **figures}, indent=1))
+    if cfg.what == "task":
+        return float(figures[f"eval/{figures['task']}/pass@{min(cfg.attempts.k)}"])
     if cfg.what == "needle":
-        figures = evaluate_needles(run, _needle_test(cfg), device)
-        print(json.dumps({"checkpoint": str(run.checkpoint), **figures}, indent=1))
         return statistics.fmean(v for name, v in figures.items() if name.startswith("eval/"))
-    values = _held_out_loss(cfg, run, device)
-    print(json.dumps({"checkpoint": str(run.checkpoint), "split": cfg.split, **values}, indent=1))
-    return values["val/loss"]
+    return float(figures["loss" if cfg.what == "text" else "val/loss"])
+
+
+def _figures(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, Any]:
+    if cfg.what == "needle":
+        return evaluate_needles(run, _test_of(cfg, NeedleTest, "needle"), device)
+    if cfg.what == "text":
+        return evaluate_text(run, _test_of(cfg, TextTest, "text"), device)
+    if cfg.what == "task":
+        return evaluate_task(cfg, run, task_of(cfg), _test_of(cfg, AttemptsTest, "attempts"))
+    return {"split": cfg.split, **_held_out_loss(cfg, run, device)}
 
 
 def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, float]:
@@ -55,21 +71,28 @@ def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> d
         return held_out(model, batches, bytes_V, configs.data.isolate_documents, data.source_names)
 
 
-def _needle_test(cfg: DictConfig) -> NeedleTest:
-    values: Any = OmegaConf.to_container(cfg.needle, resolve=True)
+def _test_of(cfg: DictConfig, cls: type[T], node: str) -> T:
+    """The knobs of one kind of evaluation. Raises ConfigError with their path."""
+    values: Any = OmegaConf.to_container(cfg[node], resolve=True)
     try:
-        return NeedleTest(**values)
+        return cls(**values)
     except ConfigError as error:
-        raise error.at("needle") from None
+        raise error.at(node) from None
 
 
 def check_evaluation(cfg: DictConfig) -> None:
     """Raises ConfigError for values that no evaluation has."""
-    if cfg.what not in ("held_out", "needle"):
-        raise ConfigError(f"must be held_out or needle, not {cfg.what!r}", "what")
+    if cfg.what not in KINDS:
+        raise ConfigError(f"must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {cfg.what!r}", "what")
     if cfg.split not in ("validation", "test"):
         raise ConfigError(f"must be validation or test, not {cfg.split!r}", "split")
     if cfg.batches is not None and (not isinstance(cfg.batches, int) or cfg.batches < 1):
         raise ConfigError(f"must be null or an integer of at least 1, not {cfg.batches!r}", "batches")
-    _needle_test(cfg)
+    for node, cls in (("needle", NeedleTest), ("text", TextTest), ("attempts", AttemptsTest)):
+        _test_of(cfg, cls, node)
+    if cfg.what == "text" and cfg.text.path is None:
+        raise ConfigError("names the file or folder to measure", "text.path")
+    task_of(cfg)
+    sampling_of(cfg)
+    engine_config(cfg)
     device_of(cfg.accelerator)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepseek_lab.checkpoint import latest_checkpoint, load_model
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.text.chat import DEEPSEEK_TEMPLATE
 from deepseek_lab.text.tokenizer import Tokenizer
 
 
@@ -46,6 +47,16 @@ class FinishedRun:
         if not path.is_file():
             raise DataError(f"{path}: no such file; is this a run folder?")
         return Tokenizer.load(path)
+
+    def chat_template(self) -> str:
+        """The run's own chat template, or DeepSeek's where it has none."""
+        path = self.folder / "chat_template.jinja"
+        if not path.exists():
+            return DEEPSEEK_TEMPLATE
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read ({type(error).__name__})") from None
 
     def model(self, device: torch.device) -> Transformer:
         """The checkpoint's model, in eval mode."""

@@ -109,7 +109,7 @@ def overview_figure(overview: Overview) -> Picture:
     for panel, (evidence, _) in zip(panels, overview.questions, strict=True):
         _draw(panel, evidence)
     metrics = {metric_words(evidence.question.metrics[0]) for evidence, _ in overview.questions}
-    panels[-1].set_xlabel(f"difference in {' or '.join(sorted(metrics))}, in % of the baseline's", fontsize=11)
+    panels[-1].set_xlabel(f"difference in {' or '.join(sorted(metrics))} (% of the baseline)", fontsize=10)
     caption = (
         "Each variant against the baseline of its question, paired by seed, with its 95% interval. "
         "Filled where the interval excludes zero: elsewhere no difference is shown."
@@ -135,4 +135,4 @@ def _draw(axes: Any, evidence: Evidence) -> None:
     axes.set_yticks(range(len(found)), [short_name(finding.variant) for finding in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     words = f"{evidence.question.text} Against {short_name(baseline)}:"
-    axes.set_title(textwrap.fill(words, 62), fontsize=9.5, loc="left")
+    axes.set_title(textwrap.fill(words, 48), fontsize=9, loc="left")

@@ -47,7 +47,7 @@ def print_overview(made: Written, title: str, table: Cells, console: Console | N
     console = console or _console()
     shown_table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for index, head in enumerate(table.heads):
-        shown_table.add_column(head, justify="left" if index < table.n_words else "right")
+        shown_table.add_column(head, justify="left" if index < table.n_words else "right", overflow="fold")
     for row in table.rows:
         shown_table.add_row(*row)
     console.print(shown_table)

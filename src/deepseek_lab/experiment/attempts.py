@@ -1,0 +1,165 @@
+"""`scripts/evaluate.py what=task`: a model's attempts at a task, as pass@k and majority vote with intervals.
+
+Every question gets `samples` attempts; pass@k is estimated from all of them (Chen et al. 2021), its interval by
+bootstrap over questions; the majority's verdict is one yes or no a question, its interval Wilson's. How an
+attempt ended is counted too: a low score with most attempts cut off asks for more tokens, not for more training.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.experiment.continuation import answered
+from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.generation import Completion, Request, Sampling
+from deepseek_lab.objectives.pass_at_k import majority_share, pass_at_k
+from deepseek_lab.report.proportions import CONFIDENCE, bootstrap, wilson
+from deepseek_lab.serving.speaker import Speaker, load_speaker, sampling_of
+from deepseek_lab.tasks.task import Example, Task
+from deepseek_lab.text.chat import Message
+from deepseek_lab.text.tokenizer import Tokenizer
+
+QUESTION = "{question}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptsTest(CheckedConfig):
+    """samples: attempts at each question; k: the pass@k to report; prompt: what the model is given for `{question}`."""
+
+    questions: int
+    samples: int
+    k: list[int]
+    prompt: str
+    chat: bool
+    thinking: bool
+    max_new_tokens: int
+    seed: int
+
+    def check(self) -> None:
+        self.require_positive("questions", "samples", "max_new_tokens")
+        self.require_not_negative("seed")
+        if not self.k or min(self.k) < 1 or max(self.k) > self.samples:
+            raise ConfigError(f"must be numbers from 1 to samples = {self.samples}, not {list(self.k)}", "k")
+        if QUESTION not in self.prompt:
+            raise ConfigError(f"must hold {QUESTION}, not {self.prompt!r}", "prompt")
+        if self.thinking and not self.chat:
+            raise ConfigError("belongs to a conversation: attempts.chat=true", "thinking")
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """All that was said to one question, and whether each is right; None where nobody can tell."""
+
+    example: Example
+    said: Sequence[str]
+    totals: Sequence[float | None]
+    votes: Sequence[str | None]
+    cut_off: Sequence[bool]
+
+    @property
+    def right(self) -> list[bool]:
+        """An attempt nobody can judge is not right."""
+        return [total is not None and total >= 1.0 for total in self.totals]
+
+
+def measure(attempts: Sequence[Attempts], name: str, ks: Sequence[int]) -> dict[str, Any]:
+    """The figures of a task, each with its interval."""
+    n = len(attempts[0].said)
+    figures: dict[str, Any] = {"confidence": CONFIDENCE, "intervals": {}}
+    for k in sorted(set(ks)):
+        values = [pass_at_k(n, sum(a.right), k) for a in attempts]
+        figures[f"eval/{name}/pass@{k}"] = fmean(values)
+        figures["intervals"][f"eval/{name}/pass@{k}"] = [*bootstrap(values), _kind(values)]
+    verdicts = [majority_share(a.votes, a.right) for a in attempts]
+    figures[f"eval/{name}/maj@{n}"] = fmean(verdicts)
+    figures["intervals"][f"eval/{name}/maj@{n}"] = [*wilson(sum(verdicts), len(verdicts)), "Wilson"]
+    figures["questions"], figures["samples"] = len(attempts), n
+    figures["answered"] = fmean(vote is not None for a in attempts for vote in a.votes)
+    figures["cut_off"] = fmean(cut for a in attempts for cut in a.cut_off)
+    return figures
+
+
+def _kind(values: Sequence[float]) -> str:
+    """What `bootstrap` gives the interval of."""
+    return "bootstrap over questions" if min(values) < max(values) else "Wilson (all questions alike)"
+
+
+def prompt_ids(example: Example, test: AttemptsTest, speaker: Speaker) -> list[int]:
+    """What the model reads for one question."""
+    text = test.prompt.replace(QUESTION, example.question)
+    if not test.chat:
+        return speaker.chat.encode_plain(text)
+    return speaker.chat.encode([Message(role="user", content=text)], thinking=test.thinking)
+
+
+def attempted(
+    task: Task, examples: Sequence[Example], test: AttemptsTest, speaker: Speaker, sampling: Sampling
+) -> list[Attempts]:
+    """Has the model try each question. Raises ConfigError when the attempts do not fit behind a question."""
+    prompts = [prompt_ids(example, test, speaker) for example in examples]
+    room = min(map(speaker.room, prompts))
+    if test.max_new_tokens > room:
+        raise ConfigError(f"is {test.max_new_tokens}, behind the questions there is room for {room}", "max_new_tokens")
+    requests = [
+        Request(
+            prompt=ids,
+            max_new_tokens=test.max_new_tokens,
+            sampling=sampling,
+            stop_ids=speaker.stop_ids,
+            seed=test.seed + place,
+            n=test.samples,
+        )
+        for place, ids in enumerate(prompts)
+    ]
+    answers = answered(requests, speaker)
+    return [_judged(task, *row, speaker.tokenizer) for row in zip(examples, answers, strict=True)]
+
+
+def _judged(task: Task, example: Example, answers: Sequence[Completion], tokenizer: Tokenizer) -> Attempts:
+    said = [tokenizer.decode(answer.ids, skip_special=True) for answer in answers]
+    rewards = task.rewards([example] * len(said), said)
+    cut_off = [answer.finish_reason != "stop" for answer in answers]
+    return Attempts(example, said, [r.total for r in rewards], [task.vote(text) for text in said], cut_off)
+
+
+def evaluate_task(cfg: DictConfig, run: FinishedRun, task: Task, test: AttemptsTest) -> dict[str, Any]:
+    """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table."""
+    examples = task.examples(cfg.split, test.questions)
+    attempts = attempted(task, examples, test, load_speaker(cfg, run), sampling_of(cfg))
+    knobs = {name: cfg[name] for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")}
+    figures = {"task": task.name, "split": cfg.split, **knobs, **measure(attempts, task.name, test.k)}
+    stem = run.folder / f"eval_{task.name}_{cfg.split}"
+    _write(stem, figures, attempts)
+    Console(stderr=True).print(table_of(figures))
+    return figures
+
+
+def _write(stem: Path, figures: dict[str, Any], attempts: Sequence[Attempts]) -> None:
+    rows = [
+        {"question": a.example.question, "answer": a.example.answer, "said": list(a.said), "right": a.right}
+        for a in attempts
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text_atomically(stem.with_name(f"{stem.name}.jsonl"), lines)
+    write_text_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(figures, indent=1) + "\n")
+
+
+def table_of(figures: dict[str, Any]) -> Table:
+    """One row a figure that has an interval."""
+    caption = (
+        f"{figures['questions']} questions, {figures['samples']} attempts each; "
+        f"{figures['answered']:.0%} gave an answer, {figures['cut_off']:.0%} were cut off"
+    )
+    table = Table("", "share", f"{figures['confidence']:.0%} interval", "of", caption=caption)
+    for name, (low, high, kind) in figures["intervals"].items():
+        table.add_row(name.removeprefix("eval/"), f"{figures[name]:.3f}", f"{low:.3f} … {high:.3f}", kind)
+    return table

@@ -1,0 +1,38 @@
+"""Reads the answer out of a completion: exactly one `<answer>…</answer>`, short, never evaluated.
+
+A completion is whatever a network under training writes, so everything here is linear in its length and
+nothing is guessed: two answers are none, half a number is none.
+"""
+
+import re
+
+OPEN, CLOSE = "<answer>", "</answer>"
+LONGEST = 100
+"""Characters of an answer; what is longer is no answer to these tasks."""
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+
+
+class NoAnswer(ValueError):
+    """Why a completion holds no answer, in one line."""
+
+
+def answer_in(completion: str) -> str:
+    """The text between the tags, without white space around it. Raises NoAnswer."""
+    opened, closed = completion.count(OPEN), completion.count(CLOSE)
+    if opened == 0 and closed == 0:
+        raise NoAnswer("no <answer>")
+    if opened != 1 or closed != 1:
+        raise NoAnswer(f"{opened} <answer> and {closed} </answer>")
+    start, end = completion.index(OPEN) + len(OPEN), completion.index(CLOSE)
+    if end < start:
+        raise NoAnswer("</answer> before <answer>")
+    if end - start > LONGEST:
+        raise NoAnswer(f"an answer of more than {LONGEST} characters")
+    return completion[start:end].strip()
+
+
+def whole_number(text: str) -> int:
+    """A number in plain ASCII digits with or without a sign. Raises NoAnswer for anything else."""
+    if len(text) > LONGEST or not _WHOLE_NUMBER.fullmatch(text):
+        raise NoAnswer("the answer is no whole number")
+    return int(text)

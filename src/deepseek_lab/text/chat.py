@@ -1,0 +1,128 @@
+"""A conversation as token ids: DeepSeek's chat format, or the template that came with a checkpoint.
+
+What people write never becomes a control token, whatever the template does with it. Before a template is
+rendered, the characters that control tokens begin with (`<`) are replaced in every message by characters of
+the private-use plane that occur nowhere else; the names of control tokens that then stand in the rendered text
+are the template's own. Only those become control tokens; everything else is encoded as plain text, the messages'
+own characters put back. Looking at a tokenizer's flag `special` would not do: DeepSeek's own
+leaves it off for the tokens of chat, thinking and fill-in-the-middle.
+
+Left out: tools and images. Thoughts of earlier turns are not shown to the model again, as DeepSeek-R1's
+template has it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from deepseek_lab.text.reasoning import split_reasoning
+from deepseek_lab.text.template_sandbox import TemplateError, TemplateSandbox
+from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
+
+ROLES = ("system", "user", "assistant")
+BEGIN_OF_TEXT, USER = SPECIAL_TOKENS[0], "<｜User｜>"
+DEEPSEEK_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content }}"
+    "{% elif message.role == 'user' %}<｜User｜>{{ message.content }}"
+    "{% else %}<｜Assistant｜>"
+    "{% if loop.last and message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<｜Assistant｜>{% if thinking %}<think>\n{% endif %}{% endif %}"
+)
+"""The format of DeepSeek-V3 and R1; R1 opens the thought in the prompt (`thinking`)."""
+_PRIVATE_USE = range(0xF0000, 0xFFFFE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn. Raises ValueError for a role that is none of `ROLES`."""
+
+    role: str
+    content: str
+    reasoning: str = ""
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
+
+    @classmethod
+    def of_response(cls, text: str, thinking: bool = False) -> "Message":
+        """A model's whole response as a turn."""
+        parts = split_reasoning(text, thinking)
+        return cls(role="assistant", content=parts.answer, reasoning=parts.reasoning)
+
+
+class Chat:
+    """A chat template and the tokenizer that its control tokens belong to."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, template: str = DEEPSEEK_TEMPLATE, sandbox: TemplateSandbox | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        self._sandbox = sandbox or TemplateSandbox()
+        names = sorted(tokenizer.special_ids, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, names)))
+        self._first_letters = sorted({name[0] for name in names})
+
+    def encode(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True, thinking: bool = False
+    ) -> list[int]:
+        """The conversation as ids; with `add_generation_prompt` the model's turn comes next.
+
+        Raises TemplateError when the template fails or refuses the messages.
+        """
+        veil = self._veil([text for m in messages for text in (m.content, m.reasoning)])
+        hidden = str.maketrans(veil)
+        shown = str.maketrans({veiled: letter for letter, veiled in veil.items()})
+        text = self._sandbox.render(
+            self.template,
+            {
+                "messages": [_as_fields(message, hidden) for message in messages],
+                "add_generation_prompt": add_generation_prompt,
+                "thinking": thinking,
+                "bos_token": self._named(BEGIN_OF_TEXT),
+                "eos_token": self._named(END_OF_TEXT),
+            },
+        )
+        return self._encode_rendered(text, shown)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of `text` without any control token, also where a tokenizer reads their names in plain text."""
+        ids = self.tokenizer.encode(text)
+        control = set(self.tokenizer.special_ids.values())
+        if control.isdisjoint(ids):
+            return ids
+        cuts = [match.start() + 1 for match in self._control.finditer(text)]
+        pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
+        return [token for ids in self.tokenizer.encode_batch(pieces) for token in ids if token not in control]
+
+    def _named(self, name: str) -> str:
+        return name if name in self.tokenizer.special_ids else ""
+
+    def _veil(self, texts: Iterable[str]) -> dict[str, str]:
+        """For each character that a control token begins with one that no text and not the template holds."""
+        taken = set(self.template).union(*texts)
+        free = (chr(code) for code in _PRIVATE_USE if chr(code) not in taken)
+        veil = dict(zip(self._first_letters, free, strict=False))
+        if len(veil) < len(self._first_letters):
+            raise TemplateError("a message holds every character of the private-use plane")
+        return veil
+
+    def _encode_rendered(self, text: str, shown: dict[int, str]) -> list[int]:
+        ids: list[int] = []
+        end = 0
+        for match in self._control.finditer(text):
+            ids += self.encode_plain(text[end : match.start()].translate(shown))
+            ids.append(self.tokenizer.special_ids[match.group()])
+            end = match.end()
+        return ids + self.encode_plain(text[end:].translate(shown))
+
+
+def _as_fields(message: Message, hidden: dict[int, str]) -> dict[str, str]:
+    return {
+        "role": message.role,
+        "content": message.content.translate(hidden),
+        "reasoning_content": message.reasoning.translate(hidden),
+    }

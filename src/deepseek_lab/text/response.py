@@ -1,0 +1,46 @@
+"""What a model says, token by token: whole characters, up to a stop string, thought and answer apart."""
+
+from collections.abc import Sequence
+
+from deepseek_lab.text.reasoning import CLOSE, OPEN, Parts, ReasoningSplitter
+from deepseek_lab.text.streamed import Detokeniser, StopStrings
+from deepseek_lab.text.tokenizer import Tokenizer
+
+
+class ResponseText:
+    """The text of one response.
+
+    stops: the text ends before the first of these, in the thought too
+    split: whether a thought is taken apart; without it every character is answer, and control tokens are silent
+    thinking: the prompt has opened the thought already
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str] = (), split: bool = True, thinking: bool = False
+    ) -> None:
+        self._detokeniser = Detokeniser(tokenizer, (OPEN, CLOSE) if split else ())
+        self._stops = StopStrings(stops)
+        self._splitter = ReasoningSplitter(thinking) if split else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come; what follows is no part of the response."""
+        return self._stops.found
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the thought is open."""
+        return self._splitter is not None and self._splitter.thinking
+
+    def feed(self, token: int) -> Parts:
+        """What `token` adds."""
+        return self._apart(self._stops.feed(self._detokeniser.feed(token)))
+
+    def finish(self) -> Parts:
+        """What was held back, once there are no more tokens."""
+        last = self._stops.feed(self._detokeniser.finish()) + self._stops.finish()
+        parts = self._apart(last)
+        return parts + self._splitter.finish() if self._splitter is not None else parts
+
+    def _apart(self, text: str) -> Parts:
+        return self._splitter.feed(text) if self._splitter is not None else Parts(answer=text)
