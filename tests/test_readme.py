@@ -66,7 +66,8 @@ def shortened(logs):
 def adapted(command, logs):
     """The words of a README command, with the test's folder for `logs` and its newest run for `$run`."""
     runs = sorted((logs / "pretrain" / "runs").glob("*")) if (logs / "pretrain" / "runs").is_dir() else []
-    command = command.replace("$run", str(runs[-1]) if runs else "$run").replace("=logs/", f"={logs}/")
+    command = command.replace("$run", str(runs[-1]) if runs else "$run")
+    command = re.sub(r"(?<=[=\[,])logs/", f"{logs}/", command)
     words = shlex.split(command)[1:]
     if words[0] == "scripts/train.py" and "--help" not in words:
         words += shortened(logs)
