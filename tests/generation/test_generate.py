@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepseek_lab.generation import generate
-from deepseek_lab.generation.sampling import next_token
+from deepseek_lab.generation.decoding import decode_many, prefill
 from tests.generation.tiny_models import greedy_by_recomputation, tiny_model
 
 
@@ -33,29 +33,38 @@ def test_a_row_that_ended_repeats_its_end(model):
     assert stopped == free[: free.index(eos, 3) + 1]
 
 
-def test_sampling_follows_its_own_generator_and_leaves_the_global_one(model):
+def test_sampling_follows_its_own_seed_and_leaves_the_global_one(model):
     prompt = torch.tensor([[3, 1, 4]])
     state = torch.get_rng_state()
-    runs = [
-        generate(model, prompt, 20, temperature=1.0, generator=torch.Generator().manual_seed(s)).tolist()
-        for s in (1, 1, 2)
-    ]
+    runs = [generate(model, prompt, 20, temperature=1.0, seed=seed).tolist() for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_samples_follow_the_softmax():
-    logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).repeat(40_000, 1)
-    drawn = next_token(logits, 0.7, generator=torch.Generator().manual_seed(0))
-    share = torch.bincount(drawn, minlength=4) / 40_000
-    assert torch.allclose(share, (logits[0] / 0.7).softmax(0), atol=0.01)
-    top2 = next_token(logits, 0.7, top_k=2, generator=torch.Generator().manual_seed(0))
-    assert set(top2.tolist()) == {1, 2}
+def test_a_padded_tensor_is_its_rows_without_padding(model):
+    prompts = [[3, 1, 4], [5]]
+    padded, valid = torch.tensor([[3, 1, 4], [7, 7, 5]]), torch.tensor([[True] * 3, [False, False, True]])
+    assert torch.equal(generate(model, padded, 6, valid_BT=valid), generate(model, prompts, 6))
+
+
+def test_plain_decoding_equals_recomputing_the_whole_text(model):
+    prompt = [3, 1, 4, 1, 5]
+    cache = model.new_cache(1, 20)
+    with torch.no_grad():
+        logits = prefill(model, torch.tensor([prompt]), cache)
+    new = decode_many(model, logits, cache, 12, lambda logits_BV: logits_BV.argmax(-1))
+    assert [*prompt, *new[0].tolist()] == greedy_by_recomputation(model, prompt, 12)
 
 
 @pytest.mark.parametrize(
     ("prompt", "new", "message"),
-    [([[]], 4, "no token"), ([[41]], 4, "0..39"), ([[1]], 64, "max_seq_len"), ([[1]], 0, "at least 1")],
+    [
+        ([[]], 4, "no token"),
+        ([], 4, "at least one token"),
+        ([[41]], 4, "0..39"),
+        ([[1]], 64, "max_seq_len"),
+        ([[1]], 0, "at least one"),
+    ],
 )
 def test_refusals_are_one_clear_line(model, prompt, new, message):
     with pytest.raises(ValueError, match=message):

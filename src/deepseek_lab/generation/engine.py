@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from deepseek_lab.generation.decoding import decode_one, left_padded, prefill
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
-from deepseek_lab.generation.generate import decode_one, left_padded, prefill
 from deepseek_lab.generation.noise import uniform
 from deepseek_lab.generation.request import Completion, Request, Token
 from deepseek_lab.generation.row_cache import RowCache

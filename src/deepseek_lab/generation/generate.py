@@ -1,12 +1,6 @@
-"""Prefill and decode as plain functions over a model and its cache.
+"""`generate`: prompts in, whole texts out, in one call; the engine behind it takes everything else that is asked.
 
-A prompt is read once (`prefill`), then every step feeds one token a row (`decode_one`); MLA decodes in
-its absorbed form. Rows may differ in length: lists of ids of any lengths, or a left-padded tensor with
-its mask.
-
-Left out: continuous batching, shared prefixes, speculation and streaming (the generation engine).
-
-Shapes: B rows, T prompt tokens, V vocabulary.
+Shapes: B rows, T tokens.
 """
 
 from collections.abc import Sequence
@@ -14,107 +8,61 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepseek_lab.generation.sampling import next_token
-from deepseek_lab.model.cache import Cache
+from deepseek_lab.generation.engine import Engine
+from deepseek_lab.generation.request import Request, Sampling
 from deepseek_lab.model.transformer import Transformer
 
 
-def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ragged prompts -> ids (B, T), padded on the left with 0, and the mask of real tokens.
-
-    Raises ValueError for an empty prompt.
-    """
-    if not prompts or any(len(prompt) == 0 for prompt in prompts):
-        raise ValueError("a prompt holds no token")
-    width = max(len(prompt) for prompt in prompts)
-    rows = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    marks = [[False] * (width - len(prompt)) + [True] * len(prompt) for prompt in prompts]
-    return torch.tensor(rows, device=device), torch.tensor(marks, device=device)
-
-
-def prefill(model: Transformer, input_ids_BT: Tensor, cache: Cache, valid_BT: Tensor | None = None) -> Tensor:
-    """Reads the prompts into the cache -> logits (B, V) of each row's last token.
-
-    Padding, if any, stands on the left, so that every row's last token is in the last column.
-    """
-    hidden_BTD = model(input_ids_BT, valid_BT=valid_BT, cache=cache).hidden_BTD
-    return model.head(hidden_BTD[:, -1])  # type: ignore[no-any-return]
-
-
-def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
-    """Feeds one token a row -> logits (B, V) of the next."""
-    return model(token_B[:, None], cache=cache).logits[:, -1]  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def decode_many(
-    model: Transformer,
-    logits_BV: Tensor,
-    cache: Cache,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    eos_id: int | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """Samples until every row has ended or `max_new_tokens` are reached -> (B, ≤ max_new_tokens).
-
-    A row that has ended repeats `eos_id` until the others have.
-    """
-    tokens: list[Tensor] = []
-    ended_B = torch.zeros(logits_BV.shape[0], dtype=torch.bool, device=logits_BV.device)
-    for step in range(max_new_tokens):
-        token_B = next_token(logits_BV, temperature, top_k, generator)
-        if eos_id is not None:
-            token_B = token_B.masked_fill(ended_B, eos_id)
-            ended_B = ended_B | (token_B == eos_id)
-        tokens.append(token_B)
-        if step + 1 == max_new_tokens or bool(ended_B.all()):
-            break
-        logits_BV = decode_one(model, token_B, cache)
-    return torch.stack(tokens, dim=1)
-
-
-@torch.no_grad()
 def generate(
     model: Transformer,
     input_ids: Tensor | Sequence[Sequence[int]],
     max_new_tokens: int,
+    *,
     temperature: float = 0.0,
     top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
     eos_id: int | None = None,
     valid_BT: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> Tensor:
-    """Continues prompts -> token ids (B, T + new), prompt included; ragged prompts come back left-padded.
+    """Continues prompts -> token ids (B, T + new), prompt included; ragged prompts come back left-padded with 0.
 
-    input_ids: (B, T) tensor, with `valid_BT` (B, T) bool where it is left-padded; or a list of lists.
-    Raises ValueError when a prompt is empty, an id is out of range, or the model's `max_seq_len` is
-    too short. The model is left in the mode (training or evaluation) it was in.
+    input_ids: (B, T) tensor, with `valid_BT` (B, T) bool where it is padded; or a list of lists.
+    A row that has ended repeats `eos_id` until the others have. Row b draws its noise from `seed` + b.
+    Raises ValueError when a prompt is empty, an id is out of range, the model's `max_seq_len` is too short or its
+    logits are no numbers. The model is left in the mode (training or evaluation) it was in.
     """
-    device = model.head_weight_VD.device
-    if not isinstance(input_ids, Tensor):
-        input_ids, valid_BT = left_padded(input_ids, device)
-    _require_usable(model, input_ids, max_new_tokens)
-    was_training = model.training
-    model.eval()
-    try:
-        cache = model.new_cache(input_ids.shape[0], input_ids.shape[1] + max_new_tokens)
-        logits_BV = prefill(model, input_ids, cache, valid_BT)
-        new = decode_many(model, logits_BV, cache, max_new_tokens, temperature, top_k, eos_id, generator)
-    finally:
-        model.train(was_training)
-    return torch.cat((input_ids, new), dim=1)
+    prompts = _rows(input_ids, valid_BT)
+    sampling = Sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+    )
+    stop_ids = frozenset() if eos_id is None else frozenset({eos_id})
+    requests = [
+        Request(prompt=prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop_ids=stop_ids, seed=seed + row)
+        for row, prompt in enumerate(prompts)
+    ]
+    answers = [completions[0] for completions in Engine(model, max_rows=max(1, len(requests))).run(requests)]
+    for answer in answers:
+        if answer.error is not None:
+            raise ValueError(answer.error)
+    width, new = max(map(len, prompts)), max(len(answer.ids) for answer in answers)
+    texts = [
+        [*[0] * (width - len(prompt)), *prompt, *answer.ids, *[eos_id or 0] * (new - len(answer.ids))]
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    return torch.tensor(texts, device=model.head_weight_VD.device)
 
 
-def _require_usable(model: Transformer, input_ids_BT: Tensor, max_new_tokens: int) -> None:
-    if input_ids_BT.numel() == 0 or max_new_tokens < 1:
-        raise ValueError("a prompt of at least one token and max_new_tokens of at least 1 are needed")
-    low, high = int(input_ids_BT.min()), int(input_ids_BT.max())
-    if low < 0 or high >= model.config.vocab_size:
-        raise ValueError(f"token ids must lie in 0..{model.config.vocab_size - 1}, found {low}..{high}")
-    if input_ids_BT.shape[1] + max_new_tokens > model.config.max_seq_len:
-        raise ValueError(
-            f"{input_ids_BT.shape[1]} prompt tokens and {max_new_tokens} new ones exceed the model's "
-            f"max_seq_len of {model.config.max_seq_len}"
-        )
+def _rows(input_ids: Tensor | Sequence[Sequence[int]], valid_BT: Tensor | None) -> list[list[int]]:
+    """The prompts without padding. Raises ValueError where there is none."""
+    rows = input_ids.tolist() if isinstance(input_ids, Tensor) else [list(prompt) for prompt in input_ids]
+    if valid_BT is not None:
+        rows = [
+            [token for token, real in zip(row, marks, strict=True) if real]
+            for row, marks in zip(rows, valid_BT.tolist(), strict=True)
+        ]
+    if not rows:
+        raise ValueError("a prompt of at least one token is needed")
+    return rows
