@@ -80,7 +80,7 @@ def test_a_row_stops_at_its_own_stop_token(model):
 
 
 def test_a_budget_makes_requests_wait_and_changes_nothing(model):
-    one_row = Engine(model)._cache.bytes_of(1, 64)
+    one_row = Engine(model)._running.bytes_of(1, 64)
     engine = Engine(model, cache_bytes=2 * one_row)
     for request in requests():
         engine.submit(request)

@@ -15,6 +15,10 @@ def _mixed(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def uniform(seed: int, sample: int, position: int) -> float:
+DRAW, DRAFT, ACCEPT, INSTEAD = range(4)
+"""What a number decides: a token, a draft of it, whether that is kept, and what stands in its place if not."""
+
+
+def uniform(seed: int, sample: int, position: int, purpose: int = DRAW) -> float:
     """A number in [0, 1) with 53 random bits; `position` counts the new tokens."""
-    return (_mixed(_mixed(_mixed(seed & _MASK) ^ sample) ^ position) >> 11) * 2.0**-53
+    return (_mixed(_mixed(_mixed(seed & _MASK) ^ sample) ^ (4 * position + purpose)) >> 11) * 2.0**-53

@@ -7,7 +7,6 @@ that, at the price of a gather in every attention.
 """
 
 from deepseek_lab.model.cache import Cache
-from deepseek_lab.model.transformer import Transformer
 
 _TOKENS_AT_ONCE = 64
 """Room is made in steps of as many tokens; a multiple of a cache line, so that every row begins on one."""
@@ -16,8 +15,8 @@ _TOKENS_AT_ONCE = 64
 class RowCache:
     """Caches of up to `max_rows` rows within `budget` bytes (None: as many as they need)."""
 
-    def __init__(self, model: Transformer, max_rows: int, budget: int | None) -> None:
-        one = model.new_cache(1, 1)
+    def __init__(self, one: Cache, max_rows: int, budget: int | None) -> None:
+        """one: a cache of one row and one token, whose kind the buffers have."""
         self.bytes_per_token = one.n_bytes
         self.max_rows, self.budget = max_rows, budget
         self.lengths: list[int] = []

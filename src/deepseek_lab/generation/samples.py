@@ -28,11 +28,18 @@ class Row:
         """Prompt and completion."""
         return [*self.request.prompt, *self.ids]
 
-    def finish(self, token: int) -> str | None:
-        """Why it ends with this token, if it does."""
-        if token in self.request.stop_ids:
-            return "stop"
-        return "length" if len(self.ids) + 1 == self.request.max_new_tokens else None
+    def take(self, token: int, logprob: float) -> Token:
+        """One more token, as an event that says whether it is the last."""
+        self.ids.append(token)
+        reason = "length" if len(self.ids) == self.request.max_new_tokens else None
+        return Token(
+            handle=self.handle,
+            sample=self.sample,
+            index=len(self.ids) - 1,
+            id=token,
+            logprob=logprob,
+            finish_reason="stop" if token in self.request.stop_ids else reason,
+        )
 
 
 @dataclass

@@ -53,12 +53,16 @@ class MultiTokenPrediction(nn.Module):
         self.final_norm = RMSNorm(dim, norm_eps)
 
     def forward(
-        self, hidden_BTD: Tensor, embedding_BTD: Tensor, context: AttentionContext
+        self,
+        hidden_BTD: Tensor,
+        embedding_BTD: Tensor,
+        context: AttentionContext,
+        cache_BL: Tensor | None = None,
     ) -> tuple[Tensor, RoutingStatistics | None]:
         """State of depth k-1 and the embeddings k tokens on, both (B, T-k, D) -> state of depth k."""
         parts = (self.embedding_norm(embedding_BTD), self.hidden_norm(hidden_BTD))
         joined_BTD = self.join(recomputable(_beside, *(parts if self.embedding_first else parts[::-1])))
-        out_BTD, statistics = self.block(joined_BTD, context)
+        out_BTD, statistics = self.block(joined_BTD, context, cache_BL)
         return self.final_norm(out_BTD), statistics
 
 

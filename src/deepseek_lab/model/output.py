@@ -30,11 +30,13 @@ class RoutingStatistics:
 class ModelOutput:
     """hidden_BTD is after the final norm; mtp_hidden[k-1] is (B, T-k, D), after depth k's norm.
 
+    mtp_source_BTD is the state that the first MTP module starts from: hidden_BTD, or that before the norm.
     Position i of depth k predicts token i + k + 1 (position i of hidden_BTD predicts token i + 1).
     """
 
     hidden_BTD: Tensor
     head_weight_VD: Tensor
+    mtp_source_BTD: Tensor
     mtp_hidden: list[Tensor] = field(default_factory=list)
     routing: list[RoutingStatistics] = field(default_factory=list)
 

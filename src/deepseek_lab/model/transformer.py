@@ -113,11 +113,33 @@ class Transformer(nn.Module):
             x_BTD, statistics = block(x_BTD, context, None if cache is None else cache.layers[i])
             routing += [] if statistics is None else [statistics]
         hidden_BTD = self.final_norm(x_BTD)
+        source_BTD = hidden_BTD if self.config.mtp.hidden == "final_norm" else x_BTD
         states: list[Tensor] = []
         if mtp and len(self.mtp):
-            first = hidden_BTD if self.config.mtp.hidden == "final_norm" else x_BTD
-            states = self._predict_further(first, embedding_BTD, context, routing)
-        return ModelOutput(hidden_BTD, self.head_weight_VD, states, routing)
+            states = self._predict_further(source_BTD, embedding_BTD, context, routing)
+        return ModelOutput(hidden_BTD, self.head_weight_VD, source_BTD, states, routing)
+
+    def new_mtp_cache(self, depth: int, batch: int, max_len: int) -> Cache:
+        """An empty cache of the MTP module of a depth (from 1), as `new_cache`."""
+        module, weight = self.mtp[depth - 1], self.embedding.weight
+        shape = module.block.attention.cache_shape()  # type: ignore[union-attr,operator]
+        return Cache([shape], batch, max_len, weight.dtype, weight.device)
+
+    def draft(
+        self,
+        depth: int,
+        hidden_BTD: Tensor,
+        input_ids_BT: Tensor,
+        cache: Cache,
+        valid_BT: Tensor | None = None,
+    ) -> Tensor:
+        """States of depth k-1 and the tokens k positions on, both (B, T) -> states of depth k, through its cache.
+
+        The state at position i predicts token i + k + 1. For depth 1 the first states are `mtp_source_BTD`.
+        """
+        context = cached_context(self.config.rope, self.rope_dim, input_ids_BT, valid_BT, cache)
+        state_BTD: Tensor = self.mtp[depth - 1](hidden_BTD, self.embedding(input_ids_BT), context, cache.layers[0])[0]
+        return state_BTD
 
     def _predict_further(
         self, hidden_BTD: Tensor, embedding_BTD: Tensor, context: AttentionContext, routing: list[RoutingStatistics]

@@ -32,9 +32,12 @@ from deepseek_lab.seams import recomputable
 
 LATENT_NORM_EPS = 1e-6
 
+ABSORBED_UP_TO = 8
+"""New tokens a row up to which the cache is read as it lies: one in decoding, a few in speculative decoding."""
+
 
 class LatentAttention(Attention):
-    """MLA; expanded unless a cache is read with one new token a row, then absorbed."""
+    """MLA; expanded unless a cache is read with one or a few new tokens a row, then absorbed."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
@@ -95,7 +98,7 @@ class LatentAttention(Attention):
             write_tokens(cache_BL, new_BT, context.slots_BT, context.keep_BT, context.start)
             if context.read_cache:
                 stored_BSX = cache_BL[:, : context.n_keys].to(x_BTD.dtype)
-                if x_BTD.shape[1] == 1:
+                if x_BTD.shape[1] <= ABSORBED_UP_TO:
                     return self._absorbed(*self._queries(q_source, context), stored_BSX, context.mask_BTS)
                 latent_BTC, k_pe_BTR = stored_BSX.split((self.config.kv_lora_rank, self.config.qk_rope_head_dim), -1)
         return self._expanded(q_source, context, latent_BTC, k_pe_BTR)

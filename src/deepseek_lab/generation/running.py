@@ -1,0 +1,196 @@
+"""The rows that run: what each has read, what it draws next, and how they go on together.
+
+A prompt is read once, whatever the number of its samples. Then every step draws one token a row and feeds it; or, with
+drafts, feeds the last token and K drafts behind it in one forward, and keeps as many as `speculation` allows.
+
+Shapes: B rows, T positions, J = K + 1 tokens fed at once, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.generation.decoding import decode_one, left_padded
+from deepseek_lab.generation.distribution import drawn, penalised, probabilities
+from deepseek_lab.generation.drafting import Drafter
+from deepseek_lab.generation.noise import uniform
+from deepseek_lab.generation.request import Token
+from deepseek_lab.generation.row_cache import RowCache
+from deepseek_lab.generation.samples import Admitted, Row, Waiting, end_of
+from deepseek_lab.generation.speculation import verified
+from deepseek_lab.model.transformer import Transformer
+
+
+class RunningRows:
+    """Rows, their caches, and the logits of those whose next token is not drawn yet."""
+
+    def __init__(
+        self, model: Transformer, max_rows: int, budget: int | None, batch_invariant: bool, depth: int
+    ) -> None:
+        self.model, self.budget, self.batch_invariant, self.depth = model, budget, batch_invariant, depth
+        self.device = model.head_weight_VD.device
+        self.rows: list[Row] = []
+        self.drafted, self.accepted = [0] * depth, [0] * depth
+        self._logits: list[Tensor | None] = []
+        self._cache = RowCache(model.new_cache(1, 1), max_rows, None)
+        self._drafter = Drafter(model, depth, max_rows)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all caches."""
+        return self._cache.n_bytes + self._drafter.n_bytes
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the longest row may come to."""
+        return max((Waiting(row.handle, row.request).tokens for row in self.rows), default=0)
+
+    def bytes_of(self, rows: int, tokens: int) -> int:
+        """What so many rows of so many tokens take."""
+        caches = [self._cache, *self._drafter.caches]
+        return sum(cache.bytes_of(rows, tokens + self.depth) for cache in caches)
+
+    def fits(self, rows: int, tokens: int) -> bool:
+        """Whether so many rows of so many tokens are allowed."""
+        return rows <= self._cache.max_rows and (self.budget is None or self.bytes_of(rows, tokens) <= self.budget)
+
+    def read(self, wave: Sequence[Admitted]) -> None:
+        """Reads some prompts together and copies what is known of each to its samples."""
+        ids_BT, valid_BT = left_padded([waiting.request.prompt for waiting, _ in wave], self.device)
+        cache = self.model.new_cache(*ids_BT.shape)
+        output = self.model(ids_BT, valid_BT=None if bool(valid_BT.all()) else valid_BT, cache=cache)
+        logits_BV = self.model.head(output.hidden_BTD[:, -1])
+        drafts = self._drafter.read(output.mtp_source_BTD, ids_BT, valid_BT)
+        self._make_room(wave)
+        for number, (waiting, copies) in enumerate(wave):
+            self._cache.append(cache, number, copies)
+            self._drafter.append(drafts, number, copies)
+            samples = range(waiting.started, waiting.started + copies)
+            self.rows += [Row(waiting.handle, sample, waiting.request) for sample in samples]
+            self._logits += [logits_BV[number]] * copies
+            waiting.started += copies
+
+    def step(self) -> list[Token]:
+        """Goes on with all rows; those that end are dropped."""
+        events = self._draw()
+        if self.depth and self.rows:
+            events += self._speculate()
+        elif self.rows:
+            self._feed()
+        return events
+
+    def drop(self, number: int) -> None:
+        """Removes a row as its cache does: the last takes its place."""
+        self._cache.remove(number)
+        self._drafter.remove(number)
+        self.rows[number], self._logits[number] = self.rows[-1], self._logits[-1]
+        self.rows.pop()
+        self._logits.pop()
+
+    def _make_room(self, wave: Sequence[Admitted]) -> None:
+        n_rows = len(self.rows) + sum(copies for _, copies in wave)
+        tokens = max([self.longest, *(waiting.tokens for waiting, _ in wave)]) + self.depth
+        for cache in (self._cache, self._drafter):
+            cache.make_room(n_rows, tokens)
+
+    def _draw(self) -> list[Token]:
+        """The next token of each row that has logits."""
+        numbers = [number for number, logits in enumerate(self._logits) if logits is not None]
+        if not numbers:
+            return []
+        logits_BV = torch.stack([logits for logits in self._logits if logits is not None])
+        rows = [self.rows[number] for number in numbers]
+        usable_B = logits_BV.isfinite().all(-1)
+        logits_BV = torch.where(usable_B[:, None], logits_BV, torch.zeros_like(logits_BV))
+        token_B = self._chosen(logits_BV, rows)
+        logprob_B = _log_probabilities(logits_BV[:, None], rows).gather(2, token_B[:, None, None]).flatten()
+        found = zip(numbers, token_B.tolist(), logprob_B.tolist(), usable_B.tolist(), strict=True)
+        return self._told([(number, [token], [logprob], usable) for number, token, logprob, usable in found])
+
+    def _chosen(self, logits_BV: Tensor, rows: Sequence[Row]) -> Tensor:
+        """A token of each row's logits, by its request's rules and noise."""
+        rules = [row.request.sampling for row in rows]
+        asked_BV = penalised(logits_BV, rules, [row.seen if row.has_penalty else () for row in rows])
+        if all(rule.temperature == 0 for rule in rules):
+            return asked_BV.argmax(-1)
+        numbers = [uniform(row.request.seed, row.sample, len(row.ids)) for row in rows]
+        return drawn(probabilities(asked_BV, rules), torch.tensor(numbers, dtype=torch.float64, device=self.device))
+
+    def _told(self, found: Sequence[tuple[int, list[int], list[float], bool]]) -> list[Token]:
+        """Rows take their new tokens, as far as they go on -> the events; rows that end are dropped."""
+        events, ended = [], []
+        for number, tokens, logprobs, usable in found:
+            row = self.rows[number]
+            if not usable:
+                at = f"logits at step {len(row.ids)} are not finite"
+                events.append(end_of(row.handle, row.sample, len(row.ids), "error", at))
+                ended.append(number)
+                continue
+            for token, logprob in zip(tokens, logprobs, strict=True):
+                events.append(row.take(token, logprob))
+                if events[-1].finish_reason:
+                    ended.append(number)
+                    break
+        for number in sorted(ended, reverse=True):
+            self.drop(number)
+        return events
+
+    def _feed(self) -> None:
+        """The next logits of all rows."""
+        tokens = [row.ids[-1] for row in self.rows]
+        width = 1 if self.batch_invariant else len(tokens)
+        self._logits = []
+        for start in range(0, len(tokens), width):
+            some = torch.tensor(tokens[start : start + width], device=self.device)
+            cache = self._cache.rows(start, start + len(some))
+            self._logits += list(decode_one(self.model, some, cache).unbind(0))
+            self._cache.advance(start, cache)
+
+    def _speculate(self) -> list[Token]:
+        """Drafts, checks all drafts in one forward, and keeps what the distribution allows."""
+        rows = list(self.rows)
+        drafts, q_BKV = self._drafter.draft(rows)
+        fed = [[row.ids[-1], *draft] for row, draft in zip(rows, drafts, strict=True)]
+        cache = self._cache.rows(0, len(rows))
+        output = self.model(torch.tensor(fed, device=self.device), cache=cache)
+        logits_BJV = output.logits
+        usable_B = logits_BJV.isfinite().flatten(1).all(-1)
+        logits_BJV = torch.where(usable_B[:, None, None], logits_BJV, torch.zeros_like(logits_BJV))
+        p_BJV = self._targets(logits_BJV, rows, drafts)
+        logprob_BJV = _log_probabilities(logits_BJV, rows)
+        found = []
+        for number, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
+            tokens = verified(row, draft, q_BKV[number], p_BJV[number])
+            self._count(len(tokens) - 1)
+            self._cache.lengths[number] += len(tokens)
+            self._drafter.learn(number, output.mtp_source_BTD[number, : len(tokens)])
+            logprobs = [float(logprob_BJV[number, place, token]) for place, token in enumerate(tokens)]
+            found.append((number, tokens, logprobs, bool(usable_B[number])))
+        self._logits = [None] * len(rows)
+        return self._told(found)
+
+    def _targets(self, logits_BJV: Tensor, rows: Sequence[Row], drafts: Sequence[Sequence[int]]) -> Tensor:
+        """The main model's distributions behind the last token and behind each draft."""
+        n_fed = logits_BJV.shape[1]
+        rules = [row.request.sampling for row in rows for _ in range(n_fed)]
+        seen = [
+            [*row.seen, *draft[:place]] if row.has_penalty else []
+            for row, draft in zip(rows, drafts, strict=True)
+            for place in range(n_fed)
+        ]
+        p_NV = probabilities(penalised(logits_BJV.flatten(0, 1), rules, seen), rules)
+        return p_NV.view(len(rows), n_fed, -1)
+
+    def _count(self, kept: int) -> None:
+        """Draft k counts where those before it were kept."""
+        for place in range(min(kept + 1, self.depth)):
+            self.drafted[place] += 1
+            self.accepted[place] += place < kept
+
+
+def _log_probabilities(logits_BJV: Tensor, rows: Sequence[Row]) -> Tensor:
+    """Under each row's temperature, 1 for greedy; before penalties and filters."""
+    heat = [[[row.request.sampling.temperature or 1.0]] for row in rows]
+    wide = torch.promote_types(logits_BJV.dtype, torch.float32)
+    return (logits_BJV.to(wide) / torch.tensor(heat, dtype=wide, device=logits_BJV.device)).log_softmax(-1)
