@@ -1,6 +1,6 @@
-"""Measures this project: `python scripts/benchmark.py training`, `recompute`, `precision` or `sweep`.
+"""Measures this project: `python scripts/benchmark.py training`, `decoding`, `recompute`, `precision` or `sweep`.
 
-training: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
+training, decoding: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
 costs. precision: what emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
 Figures are comparable within one run only; close other programs.
 """
@@ -15,6 +15,7 @@ ROWS = {
     "recompute": ["mini_v3", "wide"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
     "sweep": ["nano", "micro"],
+    "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
 }
 
 
@@ -92,9 +93,24 @@ def sweep(chosen: argparse.Namespace) -> None:
     console.print(sweep.table(results))
 
 
+def decoding(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from deepseek_lab.benchmarking import decoding
+
+    console = Console()
+    results = []
+    for name in chosen.rows:
+        results.append(decoding.measure(name, chosen.rounds, console.print))
+        decoding.save(results, chosen.out)
+    console.print(decoding.table(results))
+
+
 def main() -> None:
     chosen = parse(sys.argv[1:])
-    {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep}[chosen.what](chosen)
+    {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep, "decoding": decoding}[
+        chosen.what
+    ](chosen)
     print(f"Written to {chosen.out}")
 
 

@@ -97,6 +97,8 @@ def answered(requests: list[Request], speaker: Speaker) -> list[list[Completion]
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("generating", total=None)
         answers = speaker.engine.run(requests, lambda done, total: bar.update(task, completed=done, total=total))
+    for name, share in speaker.engine.acceptance.items():
+        print(f"{name} {share:.2f}", file=sys.stderr)
     for answer in (answer for several in answers for answer in several):
         require_healthy(answer.finish_reason, answer.error)
     return answers

@@ -1,0 +1,144 @@
+"""Decoding beside `transformers`: the same DeepSeek-V3 (27M active, 16 experts), the same weights, greedy, fp32, eager.
+
+Steps: a forward for one token a row behind a cached prompt, theirs as a plain loop over their model and its latent
+cache, which spares them what `generate` costs around it. Group: 8 samples of one prompt, prefill included, against
+their `generate` and against our own engine asked 8 times.
+
+Left out: compiled decoding of either side.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from deepseek_lab.benchmarking.contestants import Workload, our_model, their_model
+from deepseek_lab.benchmarking.interleaved import time_interleaved
+from deepseek_lab.benchmarking.published_weights import copy_weights
+from deepseek_lab.generation import Engine, Request
+from deepseek_lab.generation.decoding import decode_many, prefill
+
+OURS, THEIRS, ALONE = "ours", "transformers", "ours, one by one"
+_SIZES = Workload("decoding", batch=1, seq_len=1, n_experts=16)
+
+
+@dataclass(frozen=True)
+class Row:
+    """`batch` rows of `prompt` tokens, `new` tokens each; `group` shares one prompt among the rows."""
+
+    batch: int
+    prompt: int
+    new: int
+    group: bool = False
+
+
+ROWS = {
+    "B1": Row(1, 32, 64),
+    "B8": Row(8, 32, 64),
+    "B64": Row(64, 32, 64),
+    "B8C2048": Row(8, 2048, 64),
+    "G8": Row(8, 512, 16, group=True),
+}
+
+
+def _models() -> tuple[Any, Any]:
+    theirs, ours = their_model(_SIZES).eval(), our_model(_SIZES).eval()
+    copy_weights(theirs, ours)
+    return theirs, ours
+
+
+def _greedy(logits_BV: Tensor) -> Tensor:
+    return logits_BV.argmax(-1)
+
+
+def our_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], float]:
+    """Decodes behind the prompt, whose cache is made once and wound back before each round."""
+    cache = model.new_cache(row.batch, row.prompt + row.new)
+    with torch.no_grad():
+        logits_BV = prefill(model, ids_BT, cache)
+
+    def steps(_: Tensor) -> float:
+        cache.lengths = [row.prompt] * row.batch
+        return float(decode_many(model, logits_BV, cache, row.new, _greedy).sum())
+
+    return steps
+
+
+def their_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], float]:
+    """The same with transformers' model and cache."""
+    with torch.no_grad():
+        first = model(ids_BT, use_cache=True)
+
+    def steps(_: Tensor) -> float:
+        cache, tokens = first.past_key_values, [_greedy(first.logits[:, -1])]
+        if cache.get_seq_length() > row.prompt:
+            cache.crop(row.prompt - cache.get_seq_length())
+        with torch.no_grad():
+            while len(tokens) < row.new:
+                output = model(tokens[-1][:, None], past_key_values=cache, use_cache=True)
+                tokens.append(_greedy(output.logits[:, -1]))
+        return float(torch.stack(tokens).sum())
+
+    return steps
+
+
+def _grouped(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Callable[[Tensor], float]]:
+    prompt = ids_BT[0].tolist()
+    one = Request(prompt=prompt, max_new_tokens=row.new)
+    group = Request(prompt=prompt, max_new_tokens=row.new, n=row.batch)
+
+    def answer(requests: Sequence[Request]) -> float:
+        return float(sum(sum(c.ids) for several in Engine(ours).run(requests) for c in several))
+
+    def generate(_: Tensor) -> float:
+        with torch.no_grad():
+            made = theirs.generate(ids_BT, max_new_tokens=row.new, do_sample=False, eos_token_id=-1)
+        return float(made[:, row.prompt :].sum())
+
+    alone = lambda _: sum(answer([one]) for _ in range(row.batch))  # noqa: E731
+    return {OURS: lambda _: answer([group]), THEIRS: generate, ALONE: alone}
+
+
+def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds of each contestant and how many times as fast ours is; raises ValueError where tokens differ."""
+    row, (theirs, ours) = ROWS[name], _models()
+    generator = torch.Generator().manual_seed(0)
+    ids_1T = torch.randint(8192, (1 if row.group else row.batch, row.prompt), generator=generator)
+    ids_BT = ids_1T.expand(row.batch, -1).contiguous()
+    contestants = (
+        _grouped(theirs, ours, row, ids_BT)
+        if row.group
+        else {OURS: our_steps(ours, row, ids_BT), THEIRS: their_steps(theirs, row, ids_BT)}
+    )
+    sums = {who: step(ids_BT) for who, step in contestants.items()}
+    if len(set(sums.values())) > 1:
+        raise ValueError(f"{name}: the contestants' tokens differ: {sums}")
+    timings = time_interleaved(contestants, lambda _: ids_BT, rounds, report)
+    ratios = {who: timings.ratios(who, OURS) for who in contestants if who != OURS}
+    return {"row": name, "rounds": rounds, "new": row.batch * row.new, "seconds": timings.seconds, "ratios": ratios}
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """One line a row and contestant."""
+    made = Table(title="Decoding: how many times as fast as the others")
+    for column in ("row", "against", "ours tok/s", "theirs tok/s", "median", "lowest", "highest"):
+        made.add_column(column, justify="left" if column in ("row", "against") else "right", no_wrap=True)
+    for result in results:
+        ours = result["new"] / median(result["seconds"][OURS])
+        for who, ratios in result["ratios"].items():
+            others = result["new"] / median(result["seconds"][who])
+            spread = (f"{value:.2f}" for value in (median(ratios), min(ratios), max(ratios)))
+            made.add_row(result["row"], who, f"{ours:,.0f}", f"{others:,.0f}", *spread)
+    return made
+
+
+def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Writes decoding.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "decoding.json").write_text(json.dumps(list(results), indent=1))
