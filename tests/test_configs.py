@@ -21,7 +21,7 @@ ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
 LAUNCHERS = [file for file in FILES if file.startswith("hydra/launcher/")]
 OPTIONS = [file for file in FILES if file not in LAUNCHERS]
-SHARED = {"model/base", "model/published", "data/base"}
+SHARED = {"model/base", "model/published", "data/base", "data/rows"}
 """Files that others build on and that are no choice themselves."""
 
 

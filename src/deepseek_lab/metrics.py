@@ -68,6 +68,13 @@ CURVES: tuple[Curve, ...] = (
     Curve("train/grad_norm", "L2 norm", "the steps since the last row", "global gradient norm before clipping"),
     Curve("train/tokens", "tokens", "none: cumulative, all ranks", "targets trained on since the run began"),
     Curve("val/loss", "nats per token", "all targets of the validation batches", "next-token cross-entropy", "lower"),
+    Curve(
+        "sft/token_accuracy",
+        "share",
+        "the assistant's tokens of the validation batches",
+        "how often the assistant's next token is the model's first choice",
+        "higher",
+    ),
     Curve("val/perplexity", "tokens", "as val/loss", "exp(val/loss)", "lower"),
     Curve(
         "val/bits_per_byte",

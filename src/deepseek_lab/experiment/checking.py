@@ -34,6 +34,7 @@ def check_parts(configs: ExperimentConfigs) -> None:
     _check_sizes(configs)
     _check_batch(configs)
     _check_match(configs)
+    _check_data(configs)
     configs.data.check_with(configs.tokenizer)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
@@ -95,6 +96,18 @@ def _check_batch(configs: ExperimentConfigs) -> None:
         if value is not None and value % (size * ranks):
             problem = f"= {value} is no multiple of {size * ranks}: {ranks} processes × micro-batches of {size}"
             raise ConfigError(problem, f"data.{name}")
+
+
+_CHOICES = {"text": "python_stdlib", "instructions": "instructions_embedded"}
+"""For each kind of data a choice that needs nothing."""
+
+
+def _check_data(configs: ExperimentConfigs) -> None:
+    """Whether the stage can read the data."""
+    wanted, given = configs.stage.data_kind, configs.data.kind
+    if wanted != given:
+        problem = f"holds {given}, and stage={configs.stage.name} trains on {wanted}; data={_CHOICES[wanted]} would do"
+        raise ConfigError(problem, "data")
 
 
 def _check_match(configs: ExperimentConfigs) -> None:
