@@ -87,7 +87,7 @@ def turns_in(messages: Any, where: str, key: str) -> tuple[Turn, ...]:
         raise DataError(f"{where} has neither a list '{key}' nor the texts 'prompt' and 'completion'")
     turns = []
     for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
+        role: Any = message.get("role") if isinstance(message, dict) else None
         if role not in get_args(Role) or not isinstance(message.get("content"), str):
             raise DataError(f"{where}: a message needs a role of {', '.join(get_args(Role))} and a text 'content'")
         turns.append(Turn(role, message["content"]))

@@ -82,7 +82,7 @@ class RowData:
         self.token_bytes_V: NDArray[np.int64] = tokenizer.token_bytes()
         self._splits = splits
         for split in ("train", "val") if config.validation_share else ("train",):
-            self._rows(split)  # type: ignore[arg-type]
+            self._rows(split)
 
     def _rows(self, split: Split) -> Rows:
         rows = self._splits[split]

@@ -238,4 +238,5 @@ class TrainingRun:
         prompt = self.data.sample_prompt()
         room = min(SAMPLE_TOKENS, self.model.config.max_seq_len - len(prompt))
         ids = generate(self.model, [prompt], room, temperature=0.0, eos_id=self.data.tokenizer.eos_id)
-        return self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
+        text: str = self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
+        return text

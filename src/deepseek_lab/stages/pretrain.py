@@ -58,8 +58,8 @@ class PretrainStage(HeldOutLoss):
             *(mtp_targets(tokens_BT1, document_BT1, k, self.config.mtp_within_documents) for k in depths),
         ]
 
-    def inside(self, micro: Any) -> Tensor | None:
-        """(B, T) bool: the inputs that balance counts; None: all, packed text has no padding."""
+    def inside(self, micro: Any, length: int) -> Tensor | None:
+        """(B, length) bool: the inputs of a layer that balance counts; None: all, packed text has no padding."""
         return None
 
     def counts(self, micro: Any) -> Tensor:
@@ -74,8 +74,7 @@ class PretrainStage(HeldOutLoss):
         output = self.model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=weight > 0)
         loss, parts = self._token_losses(output, micro, totals, weight)
         if output.routing:
-            share = micro.tokens_BT1.shape[0] / totals[-1]
-            balance_loss = self._balance_loss(output.routing, share, self.inside(micro))
+            balance_loss = self._balance_loss(output.routing, micro, totals)
             if self.balance.has_losses:
                 loss, parts["train/balance_loss"] = loss + balance_loss, balance_loss
         return loss, parts
@@ -100,16 +99,16 @@ class PretrainStage(HeldOutLoss):
         target_bytes = self.token_bytes_V[targets[0][0]] * targets[0][1]
         return loss, {**parts, "bytes_per_target": target_bytes.sum() / totals[0]}
 
-    def _balance_loss(self, routing: list[RoutingStatistics], share: Tensor, inside_BT: Tensor | None) -> Tensor:
+    def _balance_loss(self, routing: list[RoutingStatistics], micro: Any, totals: Tensor) -> Tensor:
         """The auxiliary losses of all layers times this micro-batch's share of the step; counts the load."""
-        total = torch.zeros((), device=share.device)
+        total = torch.zeros((), device=totals.device)
         for statistics in routing:
-            # A depth of MTP sees fewer positions than the main model, the first ones of each row.
-            valid_BT = None if inside_BT is None else inside_BT[:, : statistics.chosen_BTK.shape[1]]
+            valid_BT = self.inside(micro, statistics.chosen_BTK.shape[1])
             loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, valid_BT, self.balance)
             total = total + loss
             load_E, before = _load(statistics, valid_BT), self._load_sums.get(statistics.layer)
             self._load_sums[statistics.layer] = load_E if before is None else before + load_E
+        share: Tensor = micro.tokens_BT1.shape[0] / totals[-1]
         return total * share
 
     def after_step(self) -> None:

@@ -36,9 +36,15 @@ class SftStage(PretrainStage):
         as_pretraining = PretrainConfig(name=config.name, mtp_weight=weight, mtp_late_weight=weight)
         super().__init__(as_pretraining, model, data, balance, **{**loop, "isolate_documents": True})
 
-    def inside(self, micro: Any) -> Tensor:
-        """(B, T) bool: the inputs that are no padding."""
-        return micro.document_BT1[:, :-1] != PADDING
+    def inside(self, micro: Any, length: int) -> Tensor:
+        """(B, length) bool: the inputs that have a token to predict in their own conversation.
+
+        The others are padding, and last tokens, of which a full row has one less than a row with padding.
+        """
+        document_BT1 = micro.document_BT1
+        own_BT = document_BT1[:, :length]
+        inside_BT: Tensor = (own_BT == document_BT1[:, document_BT1.shape[1] - length :]) & (own_BT != PADDING)
+        return inside_BT
 
     def _targets(self, micro: Any) -> list[tuple[Tensor, Tensor]]:
         """As pretraining's, and of the MTP depths, too, only what the assistant says."""
