@@ -63,7 +63,7 @@ def test_it_is_encoded_once_and_damage_is_named(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_is_refused(cache):
-    with pytest.raises(ConfigError, match="conversations, not StandardLibrary"):
+    with pytest.raises(ConfigError, match="instructions, not StandardLibrary"):
         build(cache, corpus=StandardLibrary.Config())
     with pytest.raises(ConfigError, match="at least 266"):
         config(cache).build(Bytes.Config(), 100, 1)

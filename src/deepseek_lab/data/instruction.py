@@ -39,18 +39,8 @@ class InstructionData(RowData):
 
         def build(self, tokenizer_config: TokenizerConfig, vocab_size: int, seed: int) -> "InstructionData":
             """Opens the encoded conversations, or makes them. Raises ConfigError, DataError, OSError."""
-            needed = tokenizer_config.largest_vocabulary
-            if vocab_size < needed:
-                raise ConfigError(
-                    f"must be at least {needed}, as the tokenizer's, not {vocab_size}", "model.vocab_size"
-                )
-            self.check_with(tokenizer_config)
-            corpus = self.corpus.build()
-            if not isinstance(corpus, ConversationCorpus):
-                raise ConfigError(f"must hold conversations, not {kind_of(self.corpus)}", "data.corpus")
-            tokenizer = preparation(self).tokenizer(tokenizer_config, {"corpus": corpus})
-            folder, manifest = prepared(self, corpus, tokenizer)
-            pad = tokenizer.special_ids.get(PAD, tokenizer.eos_id)
+            tokenizer, folder, manifest = opened(self, tokenizer_config, vocab_size)
+            pad = pad_id(tokenizer)
             splits: dict[Split, Rows] = {
                 split: PackedConversations(open_split(folder, split), self.seq_len, pad, self.packing)
                 for split in SPLITS
@@ -60,6 +50,26 @@ class InstructionData(RowData):
     def sample_prompt(self) -> list[int]:
         """A question for the text that is written at each validation."""
         return ChatFormat(self.tokenizer).prompt([Turn("user", SAMPLE_QUESTION)])
+
+
+def opened(
+    config: RowDataConfig, tokenizer_config: TokenizerConfig, vocab_size: int
+) -> tuple[Tokenizer, Path, dict[str, Any]]:
+    """Tokenizer, folder of the encoded conversations, and its manifest. Raises ConfigError, DataError, OSError."""
+    needed = tokenizer_config.largest_vocabulary
+    if vocab_size < needed:
+        raise ConfigError(f"must be at least {needed}, as the tokenizer's, not {vocab_size}", "model.vocab_size")
+    config.check_with(tokenizer_config)
+    corpus = config.corpus.build()
+    if not isinstance(corpus, config.corpus_kind):
+        raise ConfigError(f"must hold {config.kind}, not {kind_of(config.corpus)}", "data.corpus")
+    tokenizer = preparation(config).tokenizer(tokenizer_config, {"corpus": corpus})
+    return tokenizer, *prepared(config, corpus, tokenizer)
+
+
+def pad_id(tokenizer: Tokenizer) -> int:
+    """What fills a row up; a tokenizer without a padding token lends its end of text."""
+    return tokenizer.special_ids.get(PAD, tokenizer.eos_id)
 
 
 def preparation(config: RowDataConfig) -> Preparation:

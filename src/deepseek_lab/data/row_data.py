@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.data.conversation import ConversationCorpus
 from deepseek_lab.data.corpus import CorpusConfig, Split
 from deepseek_lab.data.packing import shuffled_samples
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
@@ -43,6 +44,9 @@ class RowDataConfig(CheckedConfig):
     test_share: float = 0.05
     tokenizer_bytes: int = 50_000_000  # what a tokenizer learns from
 
+    kind: ClassVar[str]
+    """What the rows are, in the words of a config error."""
+    corpus_kind: ClassVar[type[Any]] = ConversationCorpus
     isolate_documents: ClassVar[bool] = True
     batch_size_start: ClassVar[None] = None
 

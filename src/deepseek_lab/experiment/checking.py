@@ -98,7 +98,11 @@ def _check_batch(configs: ExperimentConfigs) -> None:
             raise ConfigError(problem, f"data.{name}")
 
 
-_CHOICES = {"text": "python_stdlib", "instructions": "instructions_embedded"}
+_CHOICES = {
+    "text": "python_stdlib",
+    "instructions": "instructions_embedded",
+    "preferences": "preferences_embedded",
+}
 """For each kind of data a choice that needs nothing."""
 
 
