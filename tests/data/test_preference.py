@@ -23,13 +23,15 @@ def build(cache, **changed):
 
 def test_a_row_holds_a_question_with_both_its_answers(cache):
     data = build(cache)
-    pairs = {pair.chosen[0].content: pair for pair in data.config.corpus.build().pairs()}
+    pairs = data.config.corpus.build().pairs()
+    known = {(pair.chosen[0].content, pair.chosen[1].content, pair.rejected[1].content) for pair in pairs}
     (batch,) = data.step_batch(0)
     for tokens, inside, answer in zip(batch.tokens_P2T1, batch.inside_P2T1, batch.answer_P2T1, strict=True):
-        said = [data.tokenizer.decode(tokens[side][answer[side]].tolist()) for side in range(2)]
+        chosen, rejected = (data.tokenizer.decode(tokens[side][answer[side]].tolist()) for side in range(2))
         asked = data.tokenizer.decode(tokens[0][inside[0] & ~answer[0]].tolist(), skip_special=True)
-        pair = pairs[asked]
-        assert said == [side[-1].content + END_OF_TEXT for side in (pair.chosen, pair.rejected)]
+        assert chosen.endswith(END_OF_TEXT)
+        assert rejected.endswith(END_OF_TEXT)
+        assert (asked, chosen.removesuffix(END_OF_TEXT), rejected.removesuffix(END_OF_TEXT)) in known
     assert batch.inside_P2T1.any(0).any(0)[-1], "as wide as the longest, no wider"
 
 

@@ -25,6 +25,8 @@ def check(cfg: DictConfig) -> None:
     _check_processes(configs)
     check_parts(configs)
     _check_precision(configs)
+    if configs.stage.needs_start and not cfg.init_from:
+        raise ConfigError(f"is needed: stage={configs.stage.name} starts from a trained run", "init_from")
     if cfg.resume:
         require_same_run(cfg, Path(cfg.resume))
 

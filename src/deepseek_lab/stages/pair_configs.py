@@ -21,6 +21,8 @@ class DpoConfig(CheckedConfig):
     flip_rate: float = 0.0  # ε of cdpo and robust
     reference: Literal["live", "precomputed"] = "precomputed"
     data_kind: ClassVar[str] = "preferences"
+    needs_start: ClassVar[bool] = True
+    """Against a model of random weights nothing is preferred."""
 
     def check(self) -> None:
         if self.beta <= 0:
@@ -48,6 +50,7 @@ class RewardConfig(CheckedConfig):
     margin: float = 0.0
     centring: float = 0.01
     data_kind: ClassVar[str] = "preferences"
+    needs_start: ClassVar[bool] = False
 
     def check(self) -> None:
         self.require_not_negative("margin", "centring")

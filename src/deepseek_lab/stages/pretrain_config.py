@@ -22,6 +22,7 @@ class PretrainConfig(CheckedConfig):
     mtp_late_from: float = 0.676
     mtp_within_documents: bool = True
     data_kind: ClassVar[str] = "text"
+    needs_start: ClassVar[bool] = False
 
     def check(self) -> None:
         self.require_not_negative("mtp_weight", "mtp_late_weight", "mtp_late_from")

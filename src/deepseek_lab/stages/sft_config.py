@@ -19,6 +19,7 @@ class SftConfig(CheckedConfig):
     mtp_weight: float = 0.0
     router_bias: RouterBias = "updated"
     data_kind: ClassVar[str] = "instructions"
+    needs_start: ClassVar[bool] = False
 
     def check(self) -> None:
         self.require_not_negative("mtp_weight")
