@@ -55,6 +55,13 @@ CURVES: tuple[Curve, ...] = (
         "lower",
     ),
     Curve(
+        "train/divergence",
+        "nats per token",
+        _WINDOW + "all targets of all ranks",
+        "τ² times the divergence between teacher and student, before its weight",
+        "lower",
+    ),
+    Curve(
         "train/balance_loss",
         "nats",
         _WINDOW + "all sequences; summed over the mixture layers",

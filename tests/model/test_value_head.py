@@ -55,3 +55,11 @@ def test_a_value_model_is_read_from_its_file_and_not_taken_for_a_transformer(tmp
     assert torch.equal(load_value_model(path)(ids)[0], model.eval()(ids)[0])
     with pytest.raises(DataError, match="not a transformer"):
         load_model(path)
+
+
+def test_a_file_that_promises_more_layers_than_it_holds_is_refused(tmp_path):
+    config = ValueModel.Config(backbone=tiny.config(n_layers=1000))
+    path = tmp_path / "step_00000001.ckpt"
+    torch.save({"state_dict": {"model.value_D": torch.zeros(2)}, "model_config": describe(config), "run": {}}, path)
+    with pytest.raises(DataError, match="1000 layers"):
+        load_value_model(path)

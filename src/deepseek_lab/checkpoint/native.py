@@ -183,7 +183,7 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 def _require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
     """Compares the config with the weights on `meta`; a layer count beyond the tensors is not even built."""
-    network: Transformer.Config = getattr(config, "backbone", config)
+    network = config.backbone if isinstance(config, ValueModel.Config) else config
     if network.n_layers + network.mtp.depth > len(weights):
         raise DataError(f"{file}: model_config asks for {network.n_layers} layers, the weights hold fewer")
     try:
