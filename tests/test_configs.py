@@ -21,7 +21,7 @@ ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
 LAUNCHERS = [file for file in FILES if file.startswith("hydra/launcher/")]
 OPTIONS = [file for file in FILES if file not in LAUNCHERS]
-SHARED = {"model/base", "model/published", "data/base"}
+SHARED = {"model/base", "model/published", "data/base", "data/rows"}
 """Files that others build on and that are no choice themselves."""
 
 
@@ -88,7 +88,7 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
     root = next(root for root in ROOTS if group in groups_of(root))
     cfg = composed(root, f"{group}={name}")
     missing = OmegaConf.missing_keys(cfg)
-    assert {key.split(".")[0] for key in missing} <= {"checkpoint", "data", "tokenizer"}, (
+    assert {key.split(".")[0] for key in missing} <= {"checkpoint", "data", "stage", "tokenizer"}, (
         "only where something lies has no default"
     )
     for key in missing:

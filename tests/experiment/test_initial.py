@@ -11,7 +11,7 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.initial import take_weights, tokenizer_of
+from deepseek_lab.experiment.initial import shared_tokenizer, take_weights, tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.text.tokenizer import BytePairEncoding
 from tiny_run import tiny_config, tiny_stage, tiny_trainer
@@ -69,3 +69,13 @@ def test_a_run_without_a_tokenizer_or_without_a_checkpoint_is_named(run, tmp_pat
     (tmp_path / "checkpoints" / "step_00000001.ckpt").touch()
     with pytest.raises(DataError, match=r"tokenizer\.json: no such file"):
         tokenizer_of(str(tmp_path))
+
+
+def test_student_and_teacher_share_a_tokenizer_or_are_refused(run, tmp_path):
+    folder, _ = run
+    tiny_trainer(tmp_path, max_steps=1, every=1).fit(tiny_stage())
+    TOKENIZER.save(tmp_path / "tokenizer.json")
+    assert shared_tokenizer([str(folder), str(tmp_path)]) == tokenizer_of(str(folder))
+    BytePairEncoding.Config(vocab_size=280).build(["another text\n"]).save(tmp_path / "tokenizer.json")
+    with pytest.raises(ConfigError, match="another tokenizer"):
+        shared_tokenizer([str(folder), str(tmp_path)])

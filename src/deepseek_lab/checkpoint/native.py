@@ -16,7 +16,7 @@ import zipfile
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ from deepseek_lab.model import attention, ffn
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.model.value_head import ValueModel
+
+M = TypeVar("M", Transformer, ValueModel)
 
 
 def _kind(cls: type[Any]) -> str:
@@ -45,7 +48,7 @@ def _configs_in(package: ModuleType) -> dict[str, type[Any]]:
 
 KINDS: dict[str, type[Any]] = {
     "rope": RopeConfig,
-    **{_kind(cls): cls.Config for cls in (Transformer, MultiTokenPrediction)},
+    **{_kind(cls): cls.Config for cls in (Transformer, MultiTokenPrediction, ValueModel)},
     **_configs_in(attention),
     **_configs_in(ffn),
 }
@@ -151,14 +154,23 @@ def load_model(path: Path) -> Transformer:
 
     Raises DataError when the file is bad, or when its weights are not those of its config.
     """
+    return _loaded(path, Transformer, "a transformer")
+
+
+def load_value_model(path: Path) -> ValueModel:
+    """The same for the model of a reward stage. Raises DataError as `load_model` does."""
+    return _loaded(path, ValueModel, "a value model")
+
+
+def _loaded(path: Path, kind: type[M], name: str) -> M:
     file = latest_checkpoint(path) if path.is_dir() else path
     content = read_checkpoint(file)
     weights = model_weights(content)
     config = rebuild(content["model_config"], f"{file}: model_config")
-    if not isinstance(config, Transformer.Config):
-        raise DataError(f"{file}: model_config is not a transformer")
+    if not isinstance(config, kind.Config):
+        raise DataError(f"{file}: model_config is not {name}")
     _require_sizes(config, weights, file)
-    model = config.build()
+    model: M = config.build()
     model.load_state_dict(weights)
     return model.eval()
 
@@ -169,10 +181,11 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(MODEL_PREFIX): w for name, w in weights.items() if name.startswith(MODEL_PREFIX)}
 
 
-def _require_sizes(config: Transformer.Config, weights: dict[str, Tensor], file: Path) -> None:
+def _require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
     """Compares the config with the weights on `meta`; a layer count beyond the tensors is not even built."""
-    if config.n_layers + config.mtp.depth > len(weights):
-        raise DataError(f"{file}: model_config asks for {config.n_layers} layers, the weights hold fewer")
+    network = config.backbone if isinstance(config, ValueModel.Config) else config
+    if network.n_layers + network.mtp.depth > len(weights):
+        raise DataError(f"{file}: model_config asks for {network.n_layers} layers, the weights hold fewer")
     try:
         with torch.device("meta"):
             expected = {name: tuple(tensor.shape) for name, tensor in config.build().state_dict().items()}

@@ -80,12 +80,13 @@ class DownloadedHub(_Opened, Corpus):
     """All rows, from the cache of `datasets`."""
 
     def documents(self) -> Iterator[Document]:
-        for number, row in enumerate(self._rows):
+        for number, row in enumerate(self.rows):
             if text := self.text_of(row):
                 yield Document(f"{self.config.split}/{number}", text)
 
     @cached_property
-    def _rows(self) -> Any:
+    def rows(self) -> Any:
+        """The table; the wanted column alone where there is such a one."""
         with _named(self.config):
             self.builder.download_and_prepare()
             rows = self.builder.as_dataset(split=self.config.split)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from deepseek_lab.data.sources import Source
 from deepseek_lab.data.trigram import trigram_bits_per_byte
 from deepseek_lab.data.whole_folder import whole_file
 from deepseek_lab.text.tokenizer import TokenizerConfig
+
+SAMPLE_PROMPT = "def "
 
 
 class PretrainData:
@@ -50,6 +52,7 @@ class PretrainData:
         punctuation_split_rate: float = 0.0  # tokens of punctuation and line breaks written as two
         tokenizer_bytes: int = 50_000_000  # what a tokenizer learns from, of each corpus
         n_workers: int | None = None  # threads that encode; None: one a core
+        kind: ClassVar[str] = "text"
 
         def check(self) -> None:
             self.require_positive("seq_len", "batch_size", "batch_size_start", "micro_batch_size", "n_workers")
@@ -207,6 +210,14 @@ class PretrainData:
                 "data.batch_size" if whole == self.config.batch_size else "data.batch_size_start",
             )
         return size
+
+    def sample_prompt(self) -> list[int]:
+        """The beginning of the text that is written at each validation."""
+        return self.tokenizer.encode(SAMPLE_PROMPT)
+
+    def baselines(self) -> dict[str, float]:
+        """Figures that a network must beat, by the name a report knows them under."""
+        return {"trigram_bits_per_byte": self.trigram_bits_per_byte()}
 
     def trigram_bits_per_byte(self, split: Split = "val") -> float:
         """Bits per byte of an add-one trigram byte model of the training text, on `split`; computed once.

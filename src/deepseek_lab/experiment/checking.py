@@ -25,6 +25,8 @@ def check(cfg: DictConfig) -> None:
     _check_processes(configs)
     check_parts(configs)
     _check_precision(configs)
+    if configs.stage.needs_start and not cfg.init_from:
+        raise ConfigError(f"is needed: stage={configs.stage.name} starts from a trained run", "init_from")
     if cfg.resume:
         require_same_run(cfg, Path(cfg.resume))
 
@@ -34,6 +36,7 @@ def check_parts(configs: ExperimentConfigs) -> None:
     _check_sizes(configs)
     _check_batch(configs)
     _check_match(configs)
+    _check_data(configs)
     configs.data.check_with(configs.tokenizer)
     if isinstance(configs.model.ffn, MixtureOfExperts.Config):
         configs.balance.check_experts(configs.model.ffn.n_routed_experts)
@@ -95,6 +98,22 @@ def _check_batch(configs: ExperimentConfigs) -> None:
         if value is not None and value % (size * ranks):
             problem = f"= {value} is no multiple of {size * ranks}: {ranks} processes × micro-batches of {size}"
             raise ConfigError(problem, f"data.{name}")
+
+
+_CHOICES = {
+    "text": "python_stdlib",
+    "instructions": "instructions_embedded",
+    "preferences": "preferences_embedded",
+}
+"""For each kind of data a choice that needs nothing."""
+
+
+def _check_data(configs: ExperimentConfigs) -> None:
+    """Whether the stage can read the data."""
+    wanted, given = configs.stage.data_kind, configs.data.kind
+    if wanted != given:
+        problem = f"holds {given}, and stage={configs.stage.name} trains on {wanted}; data={_CHOICES[wanted]} would do"
+        raise ConfigError(problem, "data")
 
 
 def _check_match(configs: ExperimentConfigs) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
-from deepseek_lab.experiment.initial import tokenizer_of
+from deepseek_lab.experiment.initial import shared_tokenizer, tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
@@ -130,9 +130,9 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
     model = read_model(cfg)
     leaves = {name: _leaf(cfg, name) for name in LEAVES}
-    if cfg.init_from:
+    if starts := [run for run in (cfg.init_from, getattr(leaves["stage"], "teacher", None)) if run]:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
-        leaves["tokenizer"] = tokenizer_of(cfg.resume or cfg.init_from)
+        leaves["tokenizer"] = tokenizer_of(cfg.resume) if cfg.resume else shared_tokenizer(starts)
     trainer = _checked(TrainerSettings, _plain(cfg.trainer, "trainer"), "trainer")
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ConfigError(f"must be an integer of at least 0, not {cfg.seed!r}", "seed")

@@ -56,6 +56,10 @@ def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> d
     config = run.config
     config.resume = str(run.folder)  # its own tokenizer, should it have started from another run
     configs = read_configs(config)
+    if configs.data.kind == "preferences":
+        raise ConfigError(
+            f"names a run that learnt from pairs, whose loss is no held-out text's: {run.folder}", "checkpoint"
+        )
     data = configs.data.build(configs.tokenizer, configs.model.vocab_size, configs.seed)
     trained_on = read_checkpoint(run.checkpoint)["run"]["data"]
     if trained_on != data.manifest["hash"]:

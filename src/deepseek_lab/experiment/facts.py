@@ -7,7 +7,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.configs import ExperimentConfigs
 from deepseek_lab.planning.counts import Counts
 from deepseek_lab.sweep import matching
@@ -25,7 +24,7 @@ def choices() -> dict[str, str | None]:
 
 
 def summary_facts(
-    cfg: DictConfig, run_folder: Path, configs: ExperimentConfigs, counts: Counts, data: PretrainData
+    cfg: DictConfig, run_folder: Path, configs: ExperimentConfigs, counts: Counts, data: Any
 ) -> dict[str, Any]:
     """What `summary.json` holds beside the measured values."""
     match = matching.facts(cfg, configs.match, counts)
@@ -40,7 +39,7 @@ def summary_facts(
         "match": match,
         "kv_cache_bytes_per_token": counts.kv_cache_elements_per_token * bytes_each,
         "kv_cache_dtype": "float32",
-        "baselines": {"trigram_bits_per_byte": data.trigram_bits_per_byte()},
+        "baselines": data.baselines(),
         "data": data.manifest,
     }
 

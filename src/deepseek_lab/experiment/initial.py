@@ -5,6 +5,7 @@ extended, and what the weights were drawn with. Left out: networks of another sh
 would start untrained unnoticed.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -34,3 +35,12 @@ def tokenizer_of(run: str) -> SavedTokenizer.Config:
     config = SavedTokenizer.Config(path=str(find_run(run).folder / "tokenizer.json"))
     config.build()
     return config
+
+
+def shared_tokenizer(runs: Sequence[str]) -> SavedTokenizer.Config:
+    """The tokenizer of all `runs` (a student and its teacher). Raises ConfigError when they have different ones."""
+    first, *others = (tokenizer_of(run) for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        if other.build().fingerprint() != first.build().fingerprint():
+            raise ConfigError(f"{run} has another tokenizer than {runs[0]}", "init_from")
+    return first

@@ -31,7 +31,6 @@ from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.ranks import started
-from deepseek_lab.data.pretrain import PretrainData
 from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
@@ -58,7 +57,6 @@ from deepseek_lab.trainer_plugins.json_lines import JsonLinesLogger
 from deepseek_lab.trainer_plugins.precision import precision_plugin
 from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
 
-SAMPLE_PROMPT = "def "
 SAMPLE_TOKENS = 96
 
 
@@ -133,12 +131,10 @@ class TrainingRun:
         np.random.seed(self.configs.seed)
         torch.manual_seed(self.configs.seed)
 
-    def _data(self) -> PretrainData:
+    def _data(self) -> Any:
+        """Text, conversations or pairs: what the stage asks for."""
         with one_at_a_time(Path(self.cfg.paths.cache)):
-            data: PretrainData = self.configs.data.build(
-                self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed
-            )
-        return data
+            return self.configs.data.build(self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed)
 
     def _model(self) -> Transformer:
         model = self.configs.model.build()
@@ -239,7 +235,8 @@ class TrainingRun:
 
     def _sample(self) -> str:
         """A short continuation, greedy, so that it shows the model and not the luck of a draw."""
-        prompt = self.data.tokenizer.encode(SAMPLE_PROMPT)
+        prompt = self.data.sample_prompt()
         room = min(SAMPLE_TOKENS, self.model.config.max_seq_len - len(prompt))
         ids = generate(self.model, [prompt], room, temperature=0.0, eos_id=self.data.tokenizer.eos_id)
-        return self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
+        text: str = self.data.tokenizer.decode(ids[0].tolist(), skip_special=True)
+        return text

@@ -27,3 +27,15 @@ def next_token_targets(tokens_BT1: Tensor, document_BT1: Tensor | None, isolate:
     if document_BT1 is None:
         raise ValueError("isolating documents needs the document of each token")
     return targets_BT, document_BT1[:, :-1] == document_BT1[:, 1:]
+
+
+def answer_targets(tokens_BT1: Tensor, counted_BT1: Tensor, document_BT1: Tensor) -> tuple[Tensor, Tensor]:
+    """The target of each position and whether it counts, of rows that pack whole samples apart from one another.
+
+    counted_BT1: bool, True on the tokens that are to be learnt (the assistant's). A sample's first token, and
+    padding (a sample of its own that counts nowhere), is no target.
+
+    Returns targets_BT (ids) and valid_BT (bool).
+    """
+    same_BT = document_BT1[:, :-1] == document_BT1[:, 1:]
+    return tokens_BT1[:, 1:], counted_BT1[:, 1:] & same_BT

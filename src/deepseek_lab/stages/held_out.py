@@ -17,23 +17,41 @@ from torch import Tensor
 from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.acceptance import draft_agreement, greedy_tokens
-from deepseek_lab.objectives.masking import next_token_targets
+from deepseek_lab.objectives.masking import answer_targets, next_token_targets
 from deepseek_lab.objectives.mtp import mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.batches import StepBatch
 
 
+def token_targets(micro: Any, isolate: bool) -> tuple[Tensor, Tensor]:
+    """The main model's target of each position and whether it counts: of conversations, what the assistant says."""
+    if hasattr(micro, "answer_BT1"):
+        return answer_targets(micro.tokens_BT1, micro.answer_BT1, micro.document_BT1)
+    return next_token_targets(micro.tokens_BT1, micro.document_BT1, isolate)
+
+
+@torch.no_grad()
+def held_out_output(model: Transformer, micro: Any, isolate_documents: bool) -> ModelOutput:
+    """What the network says of one held-out micro-batch, MTP modules included."""
+    document_BT = micro.document_BT1[:, :-1] if isolate_documents else None
+    output: ModelOutput = model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=len(model.mtp) > 0)
+    return output
+
+
 @torch.no_grad()
 def held_out_sums(
-    model: Transformer, micro: Any, token_bytes_V: Tensor, isolate_documents: bool, n_sources: int = 0
+    model: Transformer,
+    output: ModelOutput,
+    micro: Any,
+    token_bytes_V: Tensor,
+    isolate_documents: bool,
+    n_sources: int = 0,
 ) -> Tensor:
     """fp64 sums over one micro-batch: nats, targets, UTF-8 bytes; for each MTP depth, drafts agreed and drafts;
     for each of `n_sources` corpora nats, then for each bytes.
     """
-    targets_BT, valid_BT = next_token_targets(micro.tokens_BT1, micro.document_BT1, isolate_documents)
-    document_BT = micro.document_BT1[:, :-1] if isolate_documents else None
-    output = model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=len(model.mtp) > 0)
+    targets_BT, valid_BT = token_targets(micro, isolate_documents)
     targets_N, valid_N = targets_BT.flatten(), valid_BT.flatten()
     hidden_ND = output.hidden_BTD.flatten(0, 1)
     _, nll_N = chunked_cross_entropy(hidden_ND, model.head_weight_VD, targets_N, valid_N.float())
@@ -98,7 +116,9 @@ def evaluate(
     bytes_V = torch.as_tensor(token_bytes_V).to(device)
     sums = _no_sums(model, len(source_names))
     for micro in batches:
-        sums += held_out_sums(model, micro.to(device), bytes_V, isolate_documents, len(source_names))
+        micro = micro.to(device)
+        output = held_out_output(model, micro, isolate_documents)
+        sums += held_out_sums(model, output, micro, bytes_V, isolate_documents, len(source_names))
     return held_out_metrics(sums, source_names)
 
 
@@ -125,8 +145,13 @@ class HeldOutLoss(Stage):
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Adds one held-out micro-batch."""
         for micro in batch.micro_batches:
-            sums = held_out_sums(self.model, micro, self.token_bytes_V, self.isolate_documents, len(self.source_names))
-            self._held_out += sums * batch.counted
+            output = held_out_output(self.model, micro, self.isolate_documents)
+            how = (self.token_bytes_V, self.isolate_documents, len(self.source_names))
+            self._held_out += held_out_sums(self.model, output, micro, *how) * batch.counted
+            self.observe(output, micro, batch.counted)
+
+    def observe(self, output: ModelOutput, micro: Any, counted: bool) -> None:
+        """What else a stage counts of a held-out micro-batch. The base class counts nothing."""
 
     def on_validation_epoch_end(self) -> None:
         """One division over all batches and ranks."""

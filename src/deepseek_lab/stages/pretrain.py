@@ -19,10 +19,9 @@ from torch import Tensor
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance, balance_losses, updated_bias
-from deepseek_lab.objectives.masking import next_token_targets
 from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
-from deepseek_lab.stages.held_out import HeldOutLoss
+from deepseek_lab.stages.held_out import HeldOutLoss, token_targets
 from deepseek_lab.stages.pretrain_config import PretrainConfig
 
 
@@ -55,9 +54,13 @@ class PretrainStage(HeldOutLoss):
         tokens_BT1, document_BT1 = micro.tokens_BT1, micro.document_BT1
         depths = range(1, len(self.model.mtp) + 1)
         return [
-            next_token_targets(tokens_BT1, document_BT1, self.isolate_documents),
+            token_targets(micro, self.isolate_documents),
             *(mtp_targets(tokens_BT1, document_BT1, k, self.config.mtp_within_documents) for k in depths),
         ]
+
+    def inside(self, micro: Any, length: int) -> Tensor | None:
+        """(B, length) bool: the inputs of a layer that balance counts; None: all, packed text has no padding."""
+        return None
 
     def counts(self, micro: Any) -> Tensor:
         """Targets of the main loss and of each depth, then sequences."""
@@ -71,7 +74,7 @@ class PretrainStage(HeldOutLoss):
         output = self.model(micro.tokens_BT1[:, :-1], document_BT=document_BT, mtp=weight > 0)
         loss, parts = self._token_losses(output, micro, totals, weight)
         if output.routing:
-            balance_loss = self._balance_loss(output.routing, micro.tokens_BT1.shape[0] / totals[-1])
+            balance_loss = self._balance_loss(output.routing, micro, totals)
             if self.balance.has_losses:
                 loss, parts["train/balance_loss"] = loss + balance_loss, balance_loss
         return loss, parts
@@ -96,14 +99,16 @@ class PretrainStage(HeldOutLoss):
         target_bytes = self.token_bytes_V[targets[0][0]] * targets[0][1]
         return loss, {**parts, "bytes_per_target": target_bytes.sum() / totals[0]}
 
-    def _balance_loss(self, routing: list[RoutingStatistics], share: Tensor) -> Tensor:
+    def _balance_loss(self, routing: list[RoutingStatistics], micro: Any, totals: Tensor) -> Tensor:
         """The auxiliary losses of all layers times this micro-batch's share of the step; counts the load."""
-        total = torch.zeros((), device=share.device)
+        total = torch.zeros((), device=totals.device)
         for statistics in routing:
-            loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, None, self.balance)
+            valid_BT = self.inside(micro, statistics.chosen_BTK.shape[1])
+            loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, valid_BT, self.balance)
             total = total + loss
-            before = self._load_sums.get(statistics.layer)
-            self._load_sums[statistics.layer] = statistics.load_E if before is None else before + statistics.load_E
+            load_E, before = _load(statistics, valid_BT), self._load_sums.get(statistics.layer)
+            self._load_sums[statistics.layer] = load_E if before is None else before + load_E
+        share: Tensor = micro.tokens_BT1.shape[0] / totals[-1]
         return total * share
 
     def after_step(self) -> None:
@@ -122,3 +127,11 @@ class PretrainStage(HeldOutLoss):
         n_bytes = means.pop("bytes_per_target")
         means["train/bits_per_byte"] = means["train/loss_next_token"] / math.log(2) / max(n_bytes, 1e-9)
         return {**means, "train/mtp_weight": self.mtp_weight_at(self.steps_done - 1)} if len(self.model.mtp) else means
+
+
+def _load(statistics: RoutingStatistics, valid_BT: Tensor | None) -> Tensor:
+    """(E,) fp32: how many of the counted tokens each expert got."""
+    if valid_BT is None:
+        return statistics.load_E
+    chosen_N = statistics.chosen_BTK[valid_BT].flatten()
+    return torch.bincount(chosen_N, minlength=statistics.load_E.shape[0]).to(statistics.load_E.dtype)

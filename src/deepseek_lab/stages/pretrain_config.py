@@ -4,7 +4,7 @@ Importing Lightning takes longer than everything else together, and a config err
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepseek_lab.config import CheckedConfig, ConfigError
 
@@ -21,6 +21,8 @@ class PretrainConfig(CheckedConfig):
     mtp_late_weight: float = 0.1
     mtp_late_from: float = 0.676
     mtp_within_documents: bool = True
+    data_kind: ClassVar[str] = "text"
+    needs_start: ClassVar[bool] = False
 
     def check(self) -> None:
         self.require_not_negative("mtp_weight", "mtp_late_weight", "mtp_late_from")

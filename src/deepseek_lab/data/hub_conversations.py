@@ -1,0 +1,78 @@
+"""Conversations and pairs of answers from the Hugging Face hub, or a local folder of the same form.
+
+Rows are read as those of files are: `messages`, or `prompt` and `completion`; `chosen` and `rejected`.
+
+Left out: streaming (such sets fit on a disk), and columns of other names; map those once with `datasets`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from deepseek_lab.config import DataError
+from deepseek_lab.data.conversation import Conversation, ConversationCorpus
+from deepseek_lab.data.conversation_files import question_of, turns_of
+from deepseek_lab.data.corpus import CorpusConfig
+from deepseek_lab.data.hub import DownloadedHub, Hub
+from deepseek_lab.data.preference_pairs import Pair, PairCorpus, pair_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubRowsConfig(CorpusConfig):
+    """Which table of which data set."""
+
+    name: str
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+
+    def table(self) -> DownloadedHub:
+        """All its columns."""
+        where = Hub.Config(name=self.name, subset=self.subset, split=self.split, column="", revision=self.revision)
+        return DownloadedHub(where)
+
+
+class _HubRows:
+    """What both kinds of rows share."""
+
+    def __init__(self, table: DownloadedHub) -> None:
+        self.table = table
+
+    @cached_property
+    def identity(self) -> str:
+        return self.table.identity
+
+    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every row with the place it stands at, without the columns that it leaves empty."""
+        for number, row in enumerate(self.table.rows):
+            yield f"{self.table.config.name}, row {number}", {k: v for k, v in row.items() if v is not None}
+
+
+class HubConversations(_HubRows, ConversationCorpus):
+    """Rows of instruction data."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(HubRowsConfig):
+        def build(self) -> "HubConversations":
+            return HubConversations(self.table())
+
+    def conversations(self) -> Iterator[Conversation]:
+        for number, (where, row) in enumerate(self.rows()):
+            turns = turns_of(row, where)
+            if turns[-1].role != "assistant":
+                raise DataError(f"{where}: the conversation ends without an answer of the assistant")
+            yield Conversation(str(number), turns, held_out_with=question_of(turns))
+
+
+class HubPairs(_HubRows, PairCorpus):
+    """Rows of preference data."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(HubRowsConfig):
+        def build(self) -> "HubPairs":
+            return HubPairs(self.table())
+
+    def pairs(self) -> Iterator[Pair]:
+        for where, row in self.rows():
+            yield pair_of(row, where)

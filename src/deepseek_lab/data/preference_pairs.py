@@ -1,0 +1,145 @@
+"""Pairs of answers to the same question, of which one is preferred: from files, or made by a hidden rule.
+
+Files are jsonl in the forms that preference sets are published in (`messages` as in `conversation_files`):
+
+    {"prompt": "…", "chosen": "…", "rejected": "…"}
+    {"chosen": [messages …], "rejected": [messages …]}        both with the question in them
+
+The embedded pairs take questions and right answers of `embedded_instructions` and dress each answer up twice;
+the hidden rule prefers fewer words around it, and a right answer to a wrong one before all. What a model has
+learnt can therefore be held against the rule itself (`preferred_by_rule`).
+
+Left out: degrees of preference, ties, more than two answers.
+"""
+
+import hashlib
+import random
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Turn
+from deepseek_lab.data.conversation_files import json_rows, jsonl_files, question_of, turns_in
+from deepseek_lab.data.corpus import CorpusConfig
+from deepseek_lab.data.embedded_instructions import EmbeddedInstructions
+
+BEFORE = ("", "Sure! ", "Well, let me think about that. ", "As an assistant I am glad to help: ")
+AFTER = ("", " Thank you for asking.", " I hope that this answer helps you a lot.")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two whole conversations that differ in their last answer."""
+
+    chosen: tuple[Turn, ...]
+    rejected: tuple[Turn, ...]
+
+
+class PairCorpus(ConversationCorpus):
+    """Pairs; as conversations the chosen one and the rejected one of each in turn."""
+
+    @abstractmethod
+    def pairs(self) -> Iterator[Pair]:
+        """Every pair, in the same order at each call. Raises DataError when there is none."""
+
+    def conversations(self) -> Iterator[Conversation]:
+        for number, pair in enumerate(self.pairs()):
+            question = question_of(pair.chosen)
+            yield Conversation(f"{number} chosen", pair.chosen, held_out_with=question)
+            yield Conversation(f"{number} rejected", pair.rejected, held_out_with=question)
+
+
+class PairFiles(PairCorpus):
+    """A .jsonl file, or all of a folder, sorted by name."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CorpusConfig):
+        path: str
+
+        def build(self) -> "PairFiles":
+            return PairFiles(jsonl_files(self.path))
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the files' contents."""
+        whole = hashlib.sha256()
+        for file in self.files:
+            whole.update(hashlib.sha256(file.read_bytes()).digest())
+        return whole.hexdigest()
+
+    def pairs(self) -> Iterator[Pair]:
+        for where, row in json_rows(self.files):
+            yield pair_of(row, where)
+
+
+def pair_of(row: dict[str, Any], where: str) -> Pair:
+    """One row in either form. Raises DataError, naming the place, for anything else."""
+    if all(isinstance(row.get(key), str) for key in ("prompt", "chosen", "rejected")):
+        question = Turn("user", row["prompt"])
+        answers = (Turn("assistant", row[key]) for key in ("chosen", "rejected"))
+        return Pair(*((question, answer) for answer in answers))
+    chosen, rejected = (turns_in(row.get(key), where, key) for key in ("chosen", "rejected"))
+    if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
+        raise DataError(f"{where}: chosen and rejected must differ in the assistant's last answer alone")
+    if chosen == rejected:
+        raise DataError(f"{where}: chosen and rejected are the same")
+    return Pair(chosen, rejected)
+
+
+class EmbeddedPreferences(PairCorpus):
+    """`n_pairs` pairs that a hidden rule has judged; `wrong_share` of the candidates carry a wrong answer."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CorpusConfig):
+        n_pairs: int = 4000
+        wrong_share: float = 0.25
+        seed: int = 0
+
+        def check(self) -> None:
+            self.require_positive("n_pairs")
+            self.require_not_negative("seed")
+            if not 0 <= self.wrong_share <= 1:
+                raise ConfigError(f"must lie between 0 and 1, not {self.wrong_share}", "wrong_share")
+
+        def build(self) -> "EmbeddedPreferences":
+            return EmbeddedPreferences(self.n_pairs, self.wrong_share, self.seed)
+
+    def __init__(self, n_pairs: int, wrong_share: float, seed: int) -> None:
+        self.n_pairs, self.wrong_share, self.seed = n_pairs, wrong_share, seed
+
+    @cached_property
+    def _all(self) -> list[Pair]:
+        draw = random.Random(self.seed)
+        known = list(EmbeddedInstructions(self.n_pairs, self.seed).conversations())
+        pairs = []
+        for one in known:
+            question, right = one.turns
+            others = [c.turns[1].content for c in draw.sample(known, 5)]
+            wrong = next((other for other in others if other != right.content), right.content[::-1])
+            pairs.append(self._judged(draw, question, right.content, wrong))
+        return pairs
+
+    def _judged(self, draw: random.Random, question: Turn, right: str, wrong: str) -> Pair:
+        """Two candidates that the rule tells apart."""
+        while True:
+            answers = [wrong if draw.random() < self.wrong_share else right for _ in range(2)]
+            texts = [draw.choice(BEFORE) + answer + draw.choice(AFTER) for answer in answers]
+            better, worse = sorted(texts, key=lambda text: preferred_by_rule(text, right), reverse=True)
+            if preferred_by_rule(better, right) > preferred_by_rule(worse, right):
+                return Pair((question, Turn("assistant", better)), (question, Turn("assistant", worse)))
+
+    def pairs(self) -> Iterator[Pair]:
+        yield from self._all
+
+
+def preferred_by_rule(text: str, right: str) -> float:
+    """The hidden rule: 10 for holding the right answer, less one for each word around it."""
+    words = len(text.split()) - len(right.split())
+    return 10.0 * (right in text) - max(words, 0)

@@ -1,0 +1,131 @@
+"""Batches of prepared rows: which rows each optimiser step sees, as a pure function of (seed, step).
+
+What instruction data and preference data share once rows are prepared. Epochs are permutations that (seed, epoch)
+alone decide; ranks read disjoint slices of a step; validation reads in order.
+
+Left out: what a row is (`gather` of a split), batch ramps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.data.conversation import ConversationCorpus
+from deepseek_lab.data.corpus import CorpusConfig, Split
+from deepseek_lab.data.packing import shuffled_samples
+from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
+
+
+class Rows(Protocol):
+    """A split as numbered rows."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+
+    def gather(self, rows_B: NDArray[np.int64]) -> Any:
+        """The rows of these numbers as one batch, which has `cut(size)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowDataConfig(CheckedConfig):
+    """What every kind of prepared rows has."""
+
+    corpus: CorpusConfig
+    cache_dir: str
+    seq_len: int
+    batch_size: int  # rows an optimiser step, over all ranks
+    micro_batch_size: int | None = None  # rows a forward pass; None: a rank's whole share of the step
+    validation_share: float = 0.05
+    test_share: float = 0.05
+    tokenizer_bytes: int = 50_000_000  # what a tokenizer learns from
+
+    kind: ClassVar[str]
+    """What the rows are, in the words of a config error."""
+    corpus_kind: ClassVar[type[Any]] = ConversationCorpus
+    isolate_documents: ClassVar[bool] = True
+    batch_size_start: ClassVar[None] = None
+
+    def check(self) -> None:
+        self.require_positive("seq_len", "batch_size", "micro_batch_size", "tokenizer_bytes")
+        self.require_not_negative("validation_share", "test_share")
+        if self.validation_share + self.test_share >= 1:
+            raise ConfigError("and test_share leave nothing to train on", "validation_share")
+        if self.batch_size % (self.micro_batch_size or 1):
+            raise ConfigError(f"must divide batch_size ({self.batch_size})", "micro_batch_size")
+
+    def tokens_in(self, max_steps: int) -> int:
+        """Places in the rows of the first `max_steps` optimiser steps, over all ranks."""
+        return max_steps * self.batch_size * self.seq_len
+
+    def check_with(self, tokenizer_config: TokenizerConfig) -> None:
+        """Raises ConfigError for packages that are not installed."""
+        tokenizer_config.require_installed()
+        self.corpus.require_installed()
+
+
+class RowData:
+    """Steps and validation over the rows of each split."""
+
+    source_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        config: RowDataConfig,
+        tokenizer: Tokenizer,
+        manifest: dict[str, Any],
+        splits: dict[Split, Rows],
+        seed: int,
+    ) -> None:
+        """Raises DataError when a wanted split has no row."""
+        self.config, self.tokenizer, self.manifest, self.seed = config, tokenizer, manifest, seed
+        self.token_bytes_V: NDArray[np.int64] = tokenizer.token_bytes()
+        self._splits = splits
+        for split in ("train", "val") if config.validation_share else ("train",):
+            self._rows(split)
+
+    def _rows(self, split: Split) -> Rows:
+        rows = self._splits[split]
+        if not rows.n_rows:
+            raise DataError(f"the {split} split holds nothing that fits data.seq_len = {self.config.seq_len}")
+        return rows
+
+    def baselines(self) -> dict[str, float]:
+        """Figures that a network must beat; none are known here."""
+        return {}
+
+    def step_batch(self, k: int, rank: int = 0, world_size: int = 1) -> list[Any]:
+        """This rank's micro-batches of optimiser step `k` (from 0). Raises ConfigError on a size that does not fit."""
+        size, rows = self.micro_batch_size(world_size), self._rows("train")
+        share = self.config.batch_size // world_size
+        first = k * self.config.batch_size + rank * share
+        cut: list[Any] = rows.gather(shuffled_samples(first, share, self.seed, rows.n_rows)).cut(size)
+        return cut
+
+    def validation_batches(
+        self, limit: int | None = None, rank: int = 0, world_size: int = 1, split: Split = "val"
+    ) -> Iterator[Any]:
+        """This rank's micro-batches of `limit` × `batch_size` rows of `split` at even distances; None: all of it."""
+        rows, size, batch = self._rows(split), self.micro_batch_size(world_size), self.config.batch_size
+        wanted = rows.n_rows if limit is None else min(rows.n_rows, limit * batch)
+        chosen = np.arange(wanted) * rows.n_rows // wanted
+        share = batch // world_size
+        for start in range(0, wanted, batch):
+            mine = chosen[start : start + batch][rank * share : (rank + 1) * share]
+            if len(mine):
+                yield from rows.gather(mine).cut(size)
+
+    def micro_batch_size(self, world_size: int = 1) -> int:
+        """Rows a forward pass. Raises ConfigError when a step cannot be cut evenly."""
+        whole = self.config.batch_size
+        size = self.config.micro_batch_size or max(whole // world_size, 1)
+        if whole % (size * world_size):
+            raise ConfigError(
+                f"({whole}) must be a multiple of {size * world_size}: micro-batches of {size} on {world_size} ranks",
+                "data.batch_size",
+            )
+        return size

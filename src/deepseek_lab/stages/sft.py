@@ -1,0 +1,71 @@
+"""Supervised fine-tuning: pretraining's step on conversations, where only the assistant's tokens are targets.
+
+    L = - Σ m log π(y) / Σ m + λ/D · Σ_k L_mtp,k + Σ_layers L_balance
+
+Both sums are over the whole step, all micro-batches and ranks: cutting a step changes no gradient. Everything
+else is pretraining's: the chunked loss, MTP, balance, the rule of the selection biases, held-out loss. Padding
+counts in none of them.
+
+Left out: an optimiser state that goes on from the run before; a new stage starts with a fresh one.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.data.conversation_packing import PADDING
+from deepseek_lab.model.output import ModelOutput
+from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.objectives.acceptance import greedy_tokens
+from deepseek_lab.objectives.balance import Balance
+from deepseek_lab.stages.held_out import token_targets
+from deepseek_lab.stages.pretrain import PretrainStage
+from deepseek_lab.stages.pretrain_config import PretrainConfig
+from deepseek_lab.stages.sft_config import SftConfig
+
+
+class SftStage(PretrainStage):
+    """`SftConfig(...).build(model, data, …)`, then `Trainer.fit`."""
+
+    def __init__(self, config: SftConfig, model: Transformer, data: Any, balance: Balance, **loop: Any) -> None:
+        if config.router_bias == "frozen":
+            balance = dataclasses.replace(balance, bias_update_speed=0.0)
+        weight = config.mtp_weight
+        as_pretraining = PretrainConfig(name=config.name, mtp_weight=weight, mtp_late_weight=weight)
+        super().__init__(as_pretraining, model, data, balance, **{**loop, "isolate_documents": True})
+
+    def inside(self, micro: Any, length: int) -> Tensor:
+        """(B, length) bool: the inputs that have a token to predict in their own conversation.
+
+        The others are padding, and last tokens, of which a full row has one less than a row with padding.
+        """
+        document_BT1 = micro.document_BT1
+        own_BT = document_BT1[:, :length]
+        inside_BT: Tensor = (own_BT == document_BT1[:, document_BT1.shape[1] - length :]) & (own_BT != PADDING)
+        return inside_BT
+
+    def _targets(self, micro: Any) -> list[tuple[Tensor, Tensor]]:
+        """As pretraining's, and of the MTP depths, too, only what the assistant says."""
+        main, *deeper = super()._targets(micro)
+        said = (micro.answer_BT1[:, depth + 1 :] for depth in range(1, len(deeper) + 1))
+        return [main, *((targets, valid & own) for (targets, valid), own in zip(deeper, said, strict=True))]
+
+    def on_validation_epoch_start(self) -> None:
+        """Sums start at zero."""
+        super().on_validation_epoch_start()
+        self._right = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    def observe(self, output: ModelOutput, micro: Any, counted: bool) -> None:
+        """Counts the assistant's held-out tokens that the model would have said."""
+        targets_BT, valid_BT = token_targets(micro, isolate=True)
+        greedy_N = greedy_tokens(output.hidden_BTD[valid_BT], output.head_weight_VD)
+        right = (greedy_N == targets_BT[valid_BT]).sum()
+        self._right += torch.stack([right, valid_BT.sum()]).double() * counted
+
+    def on_validation_epoch_end(self) -> None:
+        """One division over all batches and ranks."""
+        super().on_validation_epoch_end()
+        right, count = self.over_ranks(self._right).tolist()
+        self.record({"sft/token_accuracy": right / max(count, 1)})
