@@ -63,14 +63,19 @@ def shortened(logs):
     ]
 
 
-def adapted(command, logs):
-    """The words of a README command, with the test's folder for `logs` and its newest run for `$run`."""
-    runs = sorted((logs / "pretrain" / "runs").glob("*")) if (logs / "pretrain" / "runs").is_dir() else []
-    command = command.replace("$run", str(runs[-1]) if runs else "$run")
+def newest_run(command, logs):
+    """What `run=$(ls -d logs/PATTERN | tail -1)` names, in the test's folder."""
+    return str(sorted(logs.glob(re.search(r"ls -d logs/(\S+)", command)[1]))[-1])
+
+
+def adapted(command, logs, run):
+    """The words of a README command, with the test's folder for `logs` and `run` for `$run`."""
+    command = command.replace("$run", run)
     command = re.sub(r"(?<=[=\[,])logs/", f"{logs}/", command)
     words = shlex.split(command)[1:]
     if words[0] == "scripts/train.py" and "--help" not in words:
-        words += shortened(logs)
+        further = any(word.startswith("stage=") for word in words)  # brings its data, and another's tokenizer
+        words += [word for word in shortened(logs) if not (further and re.match("tokenizer|data", word))]
         if "-m" in words or any(word.startswith("ablation=") for word in words):
             # In this process: tests/sweep starts real ones.
             words = [
@@ -121,10 +126,14 @@ def test_every_command_is_known():
 
 
 def test_every_python_command_runs(tmp_path, capsys):
+    run = ""
     for command in commands():
-        if command in ELSEWHERE or SEVERAL.match(command) or command.startswith("run=") or "resume=auto" in command:
+        if command.startswith("run="):
+            run = newest_run(command, tmp_path)
             continue
-        code, printed = run_script(adapted(command, tmp_path), capsys)
+        if command in ELSEWHERE or SEVERAL.match(command) or "resume=auto" in command:
+            continue
+        code, printed = run_script(adapted(command, tmp_path, run), capsys)
         assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
 
 
