@@ -95,6 +95,17 @@ def test_a_budget_makes_requests_wait_and_changes_nothing(model):
     assert [completion.ids for (completion,) in waited] == [completion.ids for (completion,) in plenty]
 
 
+def test_growing_buffers_stay_within_the_budget(model):
+    """Three rows fit: two that run and one that joins must not be given room for four."""
+    engine = Engine(model, cache_bytes=3 * Engine(model)._running.bytes_of(1, 64))
+    most = 0
+    for number in range(5):
+        engine.submit(Request(prompt=[1 + number], max_new_tokens=30))
+        engine.step()
+        most = max(most, engine.cache_bytes_used)
+    assert most == 3 * Engine(model)._running.bytes_of(1, 64)
+
+
 def test_what_can_never_be_answered_is_refused_in_one_line(model):
     engine = Engine(model, cache_bytes=1000)
     for request, words in (

@@ -36,15 +36,10 @@ class ReadPrompts:
 class Drafter:
     """The modules of the first `depth` depths, and what they remember of each row."""
 
-    def __init__(self, model: Transformer, depth: int, max_rows: int) -> None:
+    def __init__(self, model: Transformer, depth: int) -> None:
         self.model, self.depth = model, depth
-        self.caches = [RowCache(model.new_mtp_cache(k, 1, 1), max_rows, None) for k in range(1, depth + 1)]
+        self.caches = [RowCache(model.new_mtp_cache(k, 1, 1)) for k in range(1, depth + 1)]
         self._kept: list[list[Tensor]] = []
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the modules' caches."""
-        return sum(cache.n_bytes for cache in self.caches)
 
     def read(self, source_BTD: Tensor, ids_BT: Tensor, valid_BT: Tensor) -> ReadPrompts:
         """What follows from left-padded prompts and the main model's states of them."""
@@ -62,11 +57,6 @@ class Drafter:
             else:
                 states_BTD = states_BTD[:, :0]
         return ReadPrompts(caches, [[of_depth[row] for of_depth in kept] for row in range(len(ids_BT))])
-
-    def make_room(self, rows: int, tokens: int) -> None:
-        """As `RowCache.make_room`."""
-        for cache in self.caches:
-            cache.make_room(rows, tokens)
 
     def append(self, read: ReadPrompts, row: int, copies: int) -> None:
         """Takes a prompt in, for so many samples."""
@@ -137,7 +127,7 @@ class Drafter:
         """Drops the provisional positions of each module, and notes where the next one starts in the next round."""
         for depth, (states, cache) in enumerate(zip(states_K, self.caches, strict=True), start=1):
             for number, row in enumerate(rows):
-                cache.lengths[number] = max(0, len(row.seen) - depth)
+                cache.lengths[number] = max(0, row.n_seen - depth)
                 if depth < self.depth:
                     own = states[number]
                     self._kept[number][depth] = own[len(own) - depth :][:1] if len(own) >= depth else own[:0]

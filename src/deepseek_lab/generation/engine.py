@@ -143,9 +143,8 @@ class Engine:
         if len(prompt) + request.max_new_tokens > config.max_seq_len:
             asked = f"{len(prompt)} prompt tokens and {request.max_new_tokens} new ones"
             raise ValueError(f"{asked} exceed the model's max_seq_len of {config.max_seq_len}")
-        tokens = Waiting(-1, request).tokens
-        if not self._running.fits(1, tokens):
-            needed = self._running.bytes_of(1, tokens)
+        if not self._running.rows_that_fit(0, request.cache_tokens):
+            needed = self._running.bytes_of(1, request.cache_tokens)
             raise ValueError(f"a cache of {needed:,} bytes is needed, the engine has {self._running.budget:,}")
 
     def _admit(self) -> None:
@@ -166,6 +165,6 @@ class Engine:
     def _room_for(self, waiting: Waiting, wave: Sequence[Admitted]) -> int:
         """How many of its samples can start now."""
         taken = len(self._running.rows) + sum(copies for _, copies in wave)
-        tokens = max([self._running.longest, waiting.tokens, *(each.tokens for each, _ in wave)])
-        fitting = [n for n in range(waiting.left, 0, -1) if self._running.fits(taken + n, tokens)]
-        return fitting[0] if fitting else 0
+        asked = [waiting.request, *(each.request for each, _ in wave)]
+        tokens = max([self._running.longest, *(request.cache_tokens for request in asked)])
+        return min(waiting.left, self._running.rows_that_fit(taken, tokens))

@@ -61,6 +61,11 @@ class Request:
     seed: int = 0
     n: int = 1
 
+    @property
+    def cache_tokens(self) -> int:
+        """Room that a sample needs at most: its last token is never fed."""
+        return len(self.prompt) + self.max_new_tokens - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Token:

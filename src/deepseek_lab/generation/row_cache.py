@@ -2,8 +2,7 @@
 
 A row that ends is replaced by the last, so that the active rows stay together and are decoded as one view. Buffers
 grow by copying and are given back when no row is left. All rows have the room of the longest: paging would save
-that, at the price of a gather in every attention.
-
+that, at the price of a gather in every attention. How much room is allowed is the caller's affair.
 """
 
 from deepseek_lab.model.cache import Cache
@@ -13,12 +12,11 @@ _TOKENS_AT_ONCE = 64
 
 
 class RowCache:
-    """Caches of up to `max_rows` rows within `budget` bytes (None: as many as they need)."""
+    """One cache of rows; `rows` is what of it a model reads and writes."""
 
-    def __init__(self, one: Cache, max_rows: int, budget: int | None) -> None:
+    def __init__(self, one: Cache) -> None:
         """one: a cache of one row and one token, whose kind the buffers have."""
         self.bytes_per_token = one.n_bytes
-        self.max_rows, self.budget = max_rows, budget
         self.lengths: list[int] = []
         self._empty = [layer[:0, :0] for layer in one.layers]
         self._layers = self._empty
@@ -28,23 +26,19 @@ class RowCache:
         """Bytes of the buffers."""
         return sum(layer.numel() * layer.element_size() for layer in self._layers)
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Rows and tokens a row that the buffers hold."""
+        rows, tokens = self._layers[0].shape[:2]
+        return rows, tokens
+
     def bytes_of(self, rows: int, tokens: int) -> int:
-        """What so many rows of so many tokens take at least."""
+        """What buffers for so many rows of so many tokens take."""
         return rows * _rounded(tokens) * self.bytes_per_token
 
-    def fits(self, rows: int, tokens: int) -> bool:
-        """Whether so many rows of so many tokens are allowed."""
-        return rows <= self.max_rows and (self.budget is None or self.bytes_of(rows, tokens) <= self.budget)
-
     def make_room(self, rows: int, tokens: int) -> None:
-        """Buffers for so many rows, the active ones included, of so many tokens; the caller has asked `fits`."""
-        had_rows, had_tokens = self._layers[0].shape[:2]
-        if rows <= had_rows and tokens <= had_tokens:
-            return
-        spare = min(self.max_rows, max(rows, 2 * had_rows))
-        rows = spare if self.fits(spare, tokens) else rows
-        tokens, n = _rounded(tokens), len(self.lengths)
-        kept = max(self.lengths, default=0)
+        """New buffers for so many rows, the active ones included, of so many tokens."""
+        tokens, n, kept = _rounded(tokens), len(self.lengths), max(self.lengths, default=0)
         grown = [layer.new_zeros(rows, tokens, *layer.shape[2:]) for layer in self._layers]
         for new, old in zip(grown, self._layers, strict=True):
             new[:n, :kept] = old[:n, :kept]

@@ -17,7 +17,7 @@ from deepseek_lab.generation.drafting import Drafter
 from deepseek_lab.generation.noise import uniform
 from deepseek_lab.generation.request import Token
 from deepseek_lab.generation.row_cache import RowCache
-from deepseek_lab.generation.samples import Admitted, Row, Waiting, end_of
+from deepseek_lab.generation.samples import Admitted, Row, end_of
 from deepseek_lab.generation.speculation import verified
 from deepseek_lab.model.transformer import Transformer
 
@@ -33,27 +33,29 @@ class RunningRows:
         self.rows: list[Row] = []
         self.drafted, self.accepted = [0] * depth, [0] * depth
         self._logits: list[Tensor | None] = []
-        self._cache = RowCache(model.new_cache(1, 1), max_rows, None)
-        self._drafter = Drafter(model, depth, max_rows)
+        self.max_rows = max_rows
+        self._cache = RowCache(model.new_cache(1, 1))
+        self._drafter = Drafter(model, depth)
+        self._caches = [self._cache, *self._drafter.caches]
 
     @property
     def n_bytes(self) -> int:
         """Bytes of all caches."""
-        return self._cache.n_bytes + self._drafter.n_bytes
+        return sum(cache.n_bytes for cache in self._caches)
 
     @property
     def longest(self) -> int:
         """Tokens that the longest row may come to."""
-        return max((Waiting(row.handle, row.request).tokens for row in self.rows), default=0)
+        return max((row.request.cache_tokens for row in self.rows), default=0)
 
     def bytes_of(self, rows: int, tokens: int) -> int:
-        """What so many rows of so many tokens take."""
-        caches = [self._cache, *self._drafter.caches]
-        return sum(cache.bytes_of(rows, tokens + self.depth) for cache in caches)
+        """What so many rows of so many tokens take, and of what is drafted behind them."""
+        return sum(cache.bytes_of(rows, tokens + self.depth) for cache in self._caches)
 
-    def fits(self, rows: int, tokens: int) -> bool:
-        """Whether so many rows of so many tokens are allowed."""
-        return rows <= self._cache.max_rows and (self.budget is None or self.bytes_of(rows, tokens) <= self.budget)
+    def rows_that_fit(self, taken: int, tokens: int) -> int:
+        """How many more than `taken` rows of so many tokens are allowed."""
+        most = self.max_rows if self.budget is None else min(self.max_rows, self.budget // self.bytes_of(1, tokens))
+        return max(0, most - taken)
 
     def read(self, wave: Sequence[Admitted]) -> None:
         """Reads some prompts together and copies what is known of each to its samples."""
@@ -89,10 +91,14 @@ class RunningRows:
         self._logits.pop()
 
     def _make_room(self, wave: Sequence[Admitted]) -> None:
-        n_rows = len(self.rows) + sum(copies for _, copies in wave)
-        tokens = max([self.longest, *(waiting.tokens for waiting, _ in wave)]) + self.depth
-        for cache in (self._cache, self._drafter):
-            cache.make_room(n_rows, tokens)
+        """Grows the caches for what has been admitted, to twice their rows where the budget has them."""
+        rows = len(self.rows) + sum(copies for _, copies in wave)
+        tokens = max([self.longest, *(waiting.request.cache_tokens for waiting, _ in wave)])
+        had_rows, had_tokens = self._cache.room
+        if rows > had_rows or tokens + self.depth > had_tokens:
+            rows = max(rows, min(2 * had_rows, self.rows_that_fit(0, tokens)))
+            for cache in self._caches:
+                cache.make_room(rows, tokens + self.depth)
 
     def _draw(self) -> list[Token]:
         """The next token of each row that has logits."""

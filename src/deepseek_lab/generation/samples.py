@@ -24,6 +24,11 @@ class Row:
         return self.request.sampling.repetition_penalty != 1
 
     @property
+    def n_seen(self) -> int:
+        """Tokens of both."""
+        return len(self.request.prompt) + len(self.ids)
+
+    @property
     def seen(self) -> list[int]:
         """Prompt and completion."""
         return [*self.request.prompt, *self.ids]
@@ -54,11 +59,6 @@ class Waiting:
     def left(self) -> int:
         """Samples that have not started."""
         return self.request.n - self.started
-
-    @property
-    def tokens(self) -> int:
-        """Room of a row: the last new token is never fed."""
-        return len(self.request.prompt) + self.request.max_new_tokens - 1
 
 
 Admitted = tuple[Waiting, int]
