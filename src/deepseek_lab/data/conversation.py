@@ -2,8 +2,9 @@
 
     <begin> system <User> question <Assistant> answer <end> <User> …        DeepSeek-V3's chat format
 
-A turn's text is encoded apart from the control tokens around it, which plain text can therefore never
-spell. Marked are the assistant's tokens and the end of its turn: what a model that answers must write itself.
+The ids are those of `text.chat` and its DeepSeek template (tested); a rendered text does not tell who said a token,
+so training data are written turn by turn. Text never spells a control token. Marked are the assistant's tokens and
+the end of its turn: what a model that answers must write itself.
 
 Left out: templates of other families, tools, thoughts kept apart from the answer.
 """
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.corpus import Corpus, Document
-from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
+from deepseek_lab.text.chat import ASSISTANT, BEGIN_OF_TEXT, USER
+from deepseek_lab.text.plain import PlainText
+from deepseek_lab.text.tokenizer import END_OF_TEXT, Tokenizer
 
 Role = Literal["system", "user", "assistant"]
-BEGIN_OF_TEXT, USER, ASSISTANT = SPECIAL_TOKENS[0], "<｜User｜>", "<｜Assistant｜>"
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class ChatFormat:
         for name in (BEGIN_OF_TEXT, USER, ASSISTANT):
             if name not in tokenizer.special_ids:
                 raise ConfigError(f"has no token {name}, which conversations need", "tokenizer")
-        self.tokenizer = tokenizer
         self._id = tokenizer.special_ids
+        self._plain = PlainText(tokenizer)
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Ids up to where the assistant's answer begins."""
@@ -77,7 +79,7 @@ class ChatFormat:
 
     def encode(self, turns: Sequence[Turn]) -> MarkedTokens:
         """The whole conversation."""
-        texts = self.tokenizer.encode_batch([turn.content for turn in turns])
+        texts = self._plain.encode_batch([turn.content for turn in turns])
         ids, answer = [self._id[BEGIN_OF_TEXT]], [False]
         for turn, text in zip(turns, texts, strict=True):
             said = turn.role == "assistant"

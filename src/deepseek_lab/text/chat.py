@@ -3,24 +3,23 @@
 What people write never becomes a control token, whatever the template does with it. Before a template is
 rendered, the characters that control tokens begin with (`<`) are replaced in every message by characters of
 the private-use plane that occur nowhere else; the names of control tokens that then stand in the rendered text
-are the template's own. Only those become control tokens; everything else is encoded as plain text, the messages'
-own characters put back. Looking at a tokenizer's flag `special` would not do: DeepSeek's own
-leaves it off for the tokens of chat, thinking and fill-in-the-middle.
+are the template's own. Only those become control tokens; everything else is encoded as plain text (`plain`), the
+messages' own characters put back.
 
 Left out: tools and images. Thoughts of earlier turns are not shown to the model again, as DeepSeek-R1's
 template has it.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from deepseek_lab.text.plain import PlainText
 from deepseek_lab.text.reasoning import split_reasoning
 from deepseek_lab.text.template_sandbox import TemplateError, TemplateSandbox
 from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
 
 ROLES = ("system", "user", "assistant")
-BEGIN_OF_TEXT, USER = SPECIAL_TOKENS[0], "<｜User｜>"
+BEGIN_OF_TEXT, USER, ASSISTANT = SPECIAL_TOKENS[0], "<｜User｜>", "<｜Assistant｜>"
 DEEPSEEK_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{{ message.content }}"
@@ -62,9 +61,8 @@ class Chat:
         self.tokenizer = tokenizer
         self.template = template
         self._sandbox = sandbox or TemplateSandbox()
-        names = sorted(tokenizer.special_ids, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, names)))
-        self._first_letters = sorted({name[0] for name in names})
+        self._plain = PlainText(tokenizer)
+        self._first_letters = sorted({name[0] for name in tokenizer.special_ids})
 
     def encode(
         self, messages: Sequence[Message], add_generation_prompt: bool = True, thinking: bool = False
@@ -89,14 +87,8 @@ class Chat:
         return self._encode_rendered(text, shown)
 
     def encode_plain(self, text: str) -> list[int]:
-        """Ids of `text` without any control token, also where a tokenizer reads their names in plain text."""
-        ids = self.tokenizer.encode(text)
-        control = set(self.tokenizer.special_ids.values())
-        if control.isdisjoint(ids):
-            return ids
-        cuts = [match.start() + 1 for match in self._control.finditer(text)]
-        pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
-        return [token for ids in self.tokenizer.encode_batch(pieces) for token in ids if token not in control]
+        """Ids of `text` without any control token."""
+        return self._plain.encode(text)
 
     def _named(self, name: str) -> str:
         return name if name in self.tokenizer.special_ids else ""
@@ -113,7 +105,7 @@ class Chat:
     def _encode_rendered(self, text: str, shown: dict[int, str]) -> list[int]:
         ids: list[int] = []
         end = 0
-        for match in self._control.finditer(text):
+        for match in self._plain.control.finditer(text):
             ids += self.encode_plain(text[end : match.start()].translate(shown))
             ids.append(self.tokenizer.special_ids[match.group()])
             end = match.end()
