@@ -7,7 +7,9 @@ Figures are comparable within one run only; close other programs.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {
@@ -53,64 +55,52 @@ def train(chosen: argparse.Namespace) -> None:
 
 
 def recompute(chosen: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from deepseek_lab.benchmarking import recompute
 
-    console = Console()
-    results = []
-    for name in chosen.rows:
-        results.append(recompute.measure(name, chosen.batch, chosen.rounds, console.print))
-        recompute.save(results, chosen.out)
-    console.print(recompute.table(results))
+    measure_rows(chosen, recompute, lambda name, say: recompute.measure(name, chosen.batch, chosen.rounds, say))
 
 
 def precision(chosen: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from deepseek_lab.benchmarking import precision
     from deepseek_lab.experiment.freed_memory import keep_freed_memory
 
-    console = Console()
     keep_freed_memory()
-    results = []
-    for name in chosen.rows:
-        results.append(precision.measure(name, precision.shipped_recipes(), chosen.rounds, console.print))
-        precision.save(results, chosen.out)
-    console.print(precision.table(results))
+    recipes = precision.shipped_recipes()
+    measure_rows(chosen, precision, lambda name, say: precision.measure(name, recipes, chosen.rounds, say))
 
 
 def sweep(chosen: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from deepseek_lab.benchmarking import sweep
 
-    console = Console()
-    results = []
-    for name in chosen.rows:
-        results.append(sweep.measure(name, chosen.rounds, console.print))
-        sweep.save(results, chosen.out)
-    console.print(sweep.table(results))
+    measure_rows(chosen, sweep, lambda name, say: sweep.measure(name, chosen.rounds, say))
 
 
 def decoding(chosen: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from deepseek_lab.benchmarking import decoding
 
+    measure_rows(chosen, decoding, lambda name, say: decoding.measure(name, chosen.rounds, say))
+
+
+def measure_rows(
+    chosen: argparse.Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]
+) -> None:
+    """Row by row, each saved when it is there; then the table of all. `benchmark` is the module that knows both."""
+    from rich.console import Console
+
     console = Console()
-    results = []
+    results: list[Any] = []
     for name in chosen.rows:
-        results.append(decoding.measure(name, chosen.rounds, console.print))
-        decoding.save(results, chosen.out)
-    console.print(decoding.table(results))
+        results.append(measure(name, console.print))
+        benchmark.save(results, chosen.out)
+    console.print(benchmark.table(results))
+
+
+BENCHMARKS = {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep, "decoding": decoding}
 
 
 def main() -> None:
     chosen = parse(sys.argv[1:])
-    {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep, "decoding": decoding}[
-        chosen.what
-    ](chosen)
+    BENCHMARKS[chosen.what](chosen)
     print(f"Written to {chosen.out}")
 
 

@@ -20,15 +20,8 @@ from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Rol
 from deepseek_lab.data.corpus import CorpusConfig
 
 
-class ConversationFiles(ConversationCorpus):
+class JsonLines(ConversationCorpus):
     """A .jsonl file, or all of a folder, sorted by name."""
-
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CorpusConfig):
-        path: str
-
-        def build(self) -> "ConversationFiles":
-            return ConversationFiles(jsonl_files(self.path))
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -41,8 +34,23 @@ class ConversationFiles(ConversationCorpus):
             whole.update(hashlib.sha256(file.read_bytes()).digest())
         return whole.hexdigest()
 
+    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every object with the place it stands at. Raises DataError, with that place, for anything else."""
+        return json_rows(self.files)
+
+
+class ConversationFiles(JsonLines):
+    """A conversation a line."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CorpusConfig):
+        path: str
+
+        def build(self) -> "ConversationFiles":
+            return ConversationFiles(jsonl_files(self.path))
+
     def conversations(self) -> Iterator[Conversation]:
-        for number, (where, row) in enumerate(json_rows(self.files)):
+        for number, (where, row) in enumerate(self.rows()):
             turns = turns_of(row, where)
             if turns[-1].role != "assistant":
                 raise DataError(f"{where}: the conversation ends without an answer of the assistant")

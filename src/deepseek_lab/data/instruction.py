@@ -19,12 +19,12 @@ from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.data.conversation import ChatFormat, ConversationCorpus, Turn
 from deepseek_lab.data.conversation_packing import AnsweredSplit, PackedConversations
 from deepseek_lab.data.corpus import SPLITS, Split, split_of
-from deepseek_lab.data.preparation import Preparation, hash_of, kind_of
+from deepseek_lab.data.preparation import Preparation, hash_of, kind_of, require_vocabulary
 from deepseek_lab.data.row_data import RowData, RowDataConfig, Rows
 from deepseek_lab.data.whole_folder import one_at_a_time, whole_folder
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
-FORMAT = 1
+FORMAT = 2
 PAD = "<｜▁pad▁｜>"
 SAMPLE_QUESTION = "What is 12 + 7?"
 
@@ -56,9 +56,7 @@ def opened(
     config: RowDataConfig, tokenizer_config: TokenizerConfig, vocab_size: int
 ) -> tuple[Tokenizer, Path, dict[str, Any]]:
     """Tokenizer, folder of the encoded conversations, and its manifest. Raises ConfigError, DataError, OSError."""
-    needed = tokenizer_config.largest_vocabulary
-    if vocab_size < needed:
-        raise ConfigError(f"must be at least {needed}, as the tokenizer's, not {vocab_size}", "model.vocab_size")
+    require_vocabulary(tokenizer_config, vocab_size)
     config.check_with(tokenizer_config)
     corpus = config.corpus.build()
     if not isinstance(corpus, config.corpus_kind):

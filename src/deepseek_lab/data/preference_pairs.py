@@ -12,18 +12,16 @@ learnt can therefore be held against the rule itself (`preferred_by_rule`).
 Left out: degrees of preference, ties, more than two answers.
 """
 
-import hashlib
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Turn
-from deepseek_lab.data.conversation_files import json_rows, jsonl_files, question_of, turns_in
+from deepseek_lab.data.conversation_files import JsonLines, jsonl_files, question_of, turns_in
 from deepseek_lab.data.corpus import CorpusConfig
 from deepseek_lab.data.embedded_instructions import EmbeddedInstructions
 
@@ -53,8 +51,8 @@ class PairCorpus(ConversationCorpus):
             yield Conversation(f"{number} rejected", pair.rejected, held_out_with=question)
 
 
-class PairFiles(PairCorpus):
-    """A .jsonl file, or all of a folder, sorted by name."""
+class PairFiles(JsonLines, PairCorpus):
+    """A pair a line."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CorpusConfig):
@@ -63,19 +61,8 @@ class PairFiles(PairCorpus):
         def build(self) -> "PairFiles":
             return PairFiles(jsonl_files(self.path))
 
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-
-    @cached_property
-    def identity(self) -> str:
-        """A hash of the files' contents."""
-        whole = hashlib.sha256()
-        for file in self.files:
-            whole.update(hashlib.sha256(file.read_bytes()).digest())
-        return whole.hexdigest()
-
     def pairs(self) -> Iterator[Pair]:
-        for where, row in json_rows(self.files):
+        for where, row in self.rows():
             yield pair_of(row, where)
 
 

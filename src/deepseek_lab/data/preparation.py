@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from deepseek_lab.config import ConfigError
 from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document, Split, split_of
 from deepseek_lab.data.document_encoder import DocumentEncoder
 from deepseek_lab.data.sources import Source, StreamedSource, WholeSource
@@ -23,6 +24,15 @@ from deepseek_lab.data.token_files import FORMAT, TokenFiles
 from deepseek_lab.data.token_shards import TokenShards
 from deepseek_lab.data.whole_folder import one_at_a_time, whole_file
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
+
+
+def require_vocabulary(tokenizer_config: TokenizerConfig, vocab_size: int) -> None:
+    """Raises ConfigError for a network of fewer tokens than its tokenizer may have."""
+    needed = tokenizer_config.largest_vocabulary
+    if vocab_size < needed:
+        raise ConfigError(
+            f"must be at least {needed}, the size of the tokenizer's, not {vocab_size}", "model.vocab_size"
+        )
 
 
 def hash_of(content: Mapping[str, Any]) -> str:

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.data.batch_ramp import BatchRamp
 from deepseek_lab.data.corpus import SourcesConfig, Split
+from deepseek_lab.data.micro_batches import micro_batch_size
 from deepseek_lab.data.mixture import SampleOrder
 from deepseek_lab.data.packing import MicroBatch, interleave
-from deepseek_lab.data.preparation import Preparation, hash_of
+from deepseek_lab.data.preparation import Preparation, hash_of, require_vocabulary
 from deepseek_lab.data.sources import Source
 from deepseek_lab.data.trigram import trigram_bits_per_byte
 from deepseek_lab.data.whole_folder import whole_file
@@ -105,11 +106,7 @@ class PretrainData:
 
             `vocab_size` is the model's; `seed` decides the order. Raises ConfigError, DataError, OSError.
             """
-            needed = tokenizer_config.largest_vocabulary
-            if vocab_size < needed:
-                raise ConfigError(
-                    f"must be at least {needed}, the size of the tokenizer's, not {vocab_size}", "model.vocab_size"
-                )
+            require_vocabulary(tokenizer_config, vocab_size)
             if seed < 0:
                 raise ConfigError(f"must not be negative, not {seed}", "seed")
             self.check_with(tokenizer_config)
@@ -203,13 +200,8 @@ class PretrainData:
     def micro_batch_size(self, world_size: int = 1, batch_size: int | None = None) -> int:
         """Sequences a forward pass. Raises ConfigError when a step of `batch_size` cannot be cut evenly."""
         whole = batch_size or self.config.batch_size
-        size = self.config.micro_batch_size or max(whole // world_size, 1)
-        if whole % (size * world_size):
-            raise ConfigError(
-                f"({whole}) must be a multiple of {size * world_size}: micro-batches of {size} on {world_size} ranks",
-                "data.batch_size" if whole == self.config.batch_size else "data.batch_size_start",
-            )
-        return size
+        key = "data.batch_size" if whole == self.config.batch_size else "data.batch_size_start"
+        return micro_batch_size(self.config.micro_batch_size, whole, world_size, key)
 
     def sample_prompt(self) -> list[int]:
         """The beginning of the text that is written at each validation."""

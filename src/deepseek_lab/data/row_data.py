@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.data.conversation import ConversationCorpus
 from deepseek_lab.data.corpus import CorpusConfig, Split
+from deepseek_lab.data.micro_batches import micro_batch_size
 from deepseek_lab.data.packing import shuffled_samples
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
@@ -121,11 +122,5 @@ class RowData:
 
     def micro_batch_size(self, world_size: int = 1) -> int:
         """Rows a forward pass. Raises ConfigError when a step cannot be cut evenly."""
-        whole = self.config.batch_size
-        size = self.config.micro_batch_size or max(whole // world_size, 1)
-        if whole % (size * world_size):
-            raise ConfigError(
-                f"({whole}) must be a multiple of {size * world_size}: micro-batches of {size} on {world_size} ranks",
-                "data.batch_size",
-            )
-        return size
+        wanted, whole = self.config.micro_batch_size, self.config.batch_size
+        return micro_batch_size(wanted, whole, world_size, "data.batch_size")
