@@ -7,7 +7,7 @@ attempt ended is counted too: a low score with most attempts cut off asks for mo
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -134,9 +134,9 @@ def _judged(task: Task, example: Example, answers: Sequence[Completion], tokeniz
 def evaluate_task(cfg: DictConfig, run: FinishedRun, task: Task, test: AttemptsTest) -> dict[str, Any]:
     """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table."""
     examples = task.examples(cfg.split, test.questions)
-    attempts = attempted(task, examples, test, load_speaker(cfg, run), sampling_of(cfg))
-    knobs = {name: cfg[name] for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")}
-    figures = {"task": task.name, "split": cfg.split, **knobs, **measure(attempts, task.name, test.k)}
+    sampling = sampling_of(cfg)
+    attempts = attempted(task, examples, test, load_speaker(cfg, run), sampling)
+    figures = {"task": task.name, "split": cfg.split, **asdict(sampling), **measure(attempts, task.name, test.k)}
     stem = run.folder / f"eval_{task.name}_{cfg.split}"
     _write(stem, figures, attempts)
     Console(stderr=True).print(table_of(figures))

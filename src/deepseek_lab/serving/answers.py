@@ -3,14 +3,14 @@
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deepseek_lab.generation import Request, Sampling, Token
 from deepseek_lab.serving.engine_thread import EngineThread
 from deepseek_lab.serving.limits import Limits
 from deepseek_lab.serving.questions import Question
 from deepseek_lab.serving.refusals import Refusal
-from deepseek_lab.serving.speaker import Speaker
+from deepseek_lab.serving.speaker import SAMPLING_KNOBS, Speaker
 from deepseek_lab.text.reasoning import Parts
 from deepseek_lab.text.response import ResponseText
 
@@ -113,9 +113,8 @@ def _require_stops(question: Question, limits: Limits) -> None:
 
 
 def _sampling(question: Question, defaults: Sampling) -> Sampling:
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    asked = {name: value for name in names if (value := getattr(question, name)) is not None}
-    sampling = Sampling(**{**{name: getattr(defaults, name) for name in names}, **asked})
+    asked = {name: value for name in SAMPLING_KNOBS if (value := getattr(question, name)) is not None}
+    sampling = replace(defaults, **asked)
     try:
         sampling.check()
     except ValueError as error:

@@ -1,6 +1,6 @@
 """A model that can be talked to: the network, its tokenizer, its chat format and the engine that runs it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.generation import Engine, Sampling
 from deepseek_lab.text.chat import USER, Chat
 from deepseek_lab.text.tokenizer import Tokenizer
+
+SAMPLING_KNOBS = tuple(field.name for field in fields(Sampling))
+"""What of a request's sampling a person sets; each stands in the YAML of the script."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +67,14 @@ def engine_config(cfg: DictConfig) -> EngineConfig:
 
 def sampling_of(cfg: DictConfig) -> Sampling:
     """The sampling knobs of a script. Raises ConfigError in one line."""
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    for name in names:
+    for name in SAMPLING_KNOBS:
         value = cfg[name]
         whole = name == "top_k"
         if whole and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise ConfigError(f"must be {'an integer or null' if whole else 'a number'}, not {value!r}", name)
-    sampling = Sampling(**{name: cfg[name] for name in names})
+    sampling = Sampling(**{name: cfg[name] for name in SAMPLING_KNOBS})
     try:
         sampling.check()
     except ValueError as error:
