@@ -89,7 +89,7 @@ class Arithmetic:
         return verdict(completion, lambda answer: whole_number(answer) == right, self._steps(terms_of(example)))
 
     def _steps(self, terms: Sequence[int]) -> Steps:
-        """Given are terms, products on the way, and the places of both; the longer way of working says how many count."""
+        """Given are terms, products on the way, and the places of both; the longer way has as many lines as count."""
         if self.config.operation == "sum":
             known, lines = terms, sum_lines(terms, by_place=True)
         else:
@@ -138,7 +138,7 @@ def product_lines(terms: Sequence[int]) -> list[str]:
 
 def _multiplied(first: int, second: int) -> tuple[int, list[str]]:
     pairs = [(a, b) for a in places(first) for b in places(second)]
-    if len(pairs) < 2:
+    if len(pairs) < 2 or 1 in (first, second):
         return first * second, [f"{first}*{second}={first * second}"]
     total, lines = 0, []
     for a, b in pairs:
