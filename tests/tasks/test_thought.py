@@ -10,7 +10,6 @@ from deepseek_lab.tasks.thought import keeps_form, thought_lines, thought_span
     [
         "<think>a</think><answer>4</answer>",
         " <think>\na\nb\n</think>\n\n<answer> 4 </answer>\n",
-        "a</think><answer>4</answer>",  # opened in the prompt
     ],
 )
 def test_the_form(completion):
@@ -22,6 +21,7 @@ def test_the_form(completion):
     [
         "",
         "<answer>4</answer>",
+        "a</think><answer>4</answer>",
         "<think>a<answer>4</answer>",
         "<think>a</think>",
         "<think>a</think>4",

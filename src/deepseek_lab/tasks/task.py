@@ -72,8 +72,7 @@ class Task(Protocol):
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """One verdict a completion, in order; `examples[i]` is what `completions[i]` answers.
 
-        A completion is the model's whole turn with its tags spelt out; an opening `<think>` that stands in the
-        prompt may be missing.
+        A completion is the model's whole turn, tags spelt out, also one that the prompt has opened.
         """
 
     def vote(self, completion: str) -> str | None:

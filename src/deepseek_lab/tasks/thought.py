@@ -1,7 +1,6 @@
 """The thought in a completion: where it stands, what its lines are, and whether the form of R1-Zero is kept.
 
-The form (DeepSeek-R1 §2.2.2): one thought in its tags, then one answer in its tags, and nothing else. The
-opening tag may stand in the prompt, then the completion begins inside the thought.
+The form (DeepSeek-R1 §2.2.2): one thought in its tags, then one answer in its tags, and nothing else.
 
 Everything here is linear in the completion's length.
 """
@@ -25,15 +24,14 @@ class Line:
 
 def keeps_form(completion: str) -> bool:
     """Whether a completion is one thought and one answer in this order, with nothing but white space around them."""
-    tags = (CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
-    if completion.count(OPEN) > 1 or any(completion.count(tag) != 1 for tag in tags):
-        return False
-    before, _, rest = completion.partition(CLOSE)
-    between, _, rest = rest.partition(ANSWER_OPEN)
-    answer, closed, after = rest.partition(ANSWER_CLOSE)
-    opened = before.lstrip()
-    well_opened = OPEN not in before or opened.startswith(OPEN)
-    return well_opened and closed != "" and not between.strip() and not after.strip() and answer.strip() != ""
+    place, between = 0, []
+    for tag in (OPEN, CLOSE, ANSWER_OPEN, ANSWER_CLOSE):
+        if completion.count(tag) != 1 or completion.index(tag) < place:
+            return False
+        between.append(completion[place : completion.index(tag)])
+        place = completion.index(tag) + len(tag)
+    before, _, gap, answer = between
+    return answer.strip() != "" and not (before.strip() or gap.strip() or completion[place:].strip())
 
 
 def thought_span(completion: str) -> tuple[int, int]:
