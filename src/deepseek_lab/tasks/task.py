@@ -51,12 +51,14 @@ class Reward:
     parts: each a curve (`rewards/<part>/mean`)
     steps: process supervision, the value of each step with the character of the completion where it ends
     failure: why there is no answer or no verdict, in one line
+    reproducible: False where the clock decided, so that another time the verdict may be another
     """
 
     total: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
     steps: Sequence[tuple[int, float]] = ()
     failure: str | None = None
+    reproducible: bool = True
 
 
 class Task(Protocol):
