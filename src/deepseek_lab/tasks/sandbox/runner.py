@@ -22,8 +22,8 @@ from typing import Any, Literal
 import deepseek_lab
 from deepseek_lab.config import CheckedConfig, ConfigError
 
-_SOURCE = str(Path(deepseek_lab.__file__).parents[1])
-_START = f"import sys; sys.path.insert(0, {_SOURCE!r}); import deepseek_lab.tasks.sandbox.jail as jail"
+SOURCE = str(Path(deepseek_lab.__file__).parents[1])
+_START = f"import sys; sys.path.insert(0, {SOURCE!r}); import deepseek_lab.tasks.sandbox.jail as jail"
 _START += "; jail.main(*sys.argv[1:])"
 
 
