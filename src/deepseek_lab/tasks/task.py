@@ -86,3 +86,10 @@ class WorkedTask(Task, Protocol):
 
     def worked(self, example: Example, draw: random.Random) -> Worked:
         """One way to the right answer; which of several, `draw` says."""
+
+
+class JudgedTask(WorkedTask, Protocol):
+    """A task without right answers, of which some are preferred: what a reward model learns from."""
+
+    def preferred(self, example: Example, first: str, second: str) -> bool | None:
+        """Whether the first of two completions is preferred; None where neither is."""
