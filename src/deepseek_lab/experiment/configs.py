@@ -158,7 +158,10 @@ def read_match(cfg: DictConfig) -> Match.Config:
 
 def task_of(cfg: DictConfig) -> Task:
     """The chosen task. Raises ConfigError with the path of the offending key."""
-    task: Task = _leaf(cfg, "task").build()
+    try:
+        task: Task = _leaf(cfg, "task").build()
+    except ConfigError as error:
+        raise error if error.field.startswith("task") else error.at("task") from None
     return task
 
 
