@@ -57,7 +57,7 @@ class OnPolicyStage(RolloutState):
         """What became of each answer of an iteration that is to be shown."""
         self._zero_loss = ZeroLoss()
         self._loads = ExpertLoads()
-        self._old_BT = torch.empty(0)
+        self._first_passes: list[tuple[Answers, Tensor]] = []
         self._open = StepBatch([])
 
     # What a stage defines
@@ -95,7 +95,7 @@ class OnPolicyStage(RolloutState):
             # Lightning counts the steps of its own optimiser: one an iteration.
             self._update(optimizer, answers.rows(place_N), counted=number == len(updates))
             if OLD not in answers.columns:
-                answers = answers.with_columns({OLD: self._old_BT})
+                answers = answers.with_columns({OLD: placed(answers, self._first_passes)})
         self.after_step()
         self.curves.add_seconds("perf/update_seconds", time.monotonic() - started)
         self._finish(experience, rate)
@@ -114,10 +114,9 @@ class OnPolicyStage(RolloutState):
     def _prepared(self, experience: Experience) -> Answers:
         """The answers with all numbers that stay the same during the updates."""
         answers = Answers.of(experience)
-        self._old_BT = torch.zeros_like(experience.logp_sampler_BT)
+        self._first_passes = []
         if self.needs_old_pass:
-            self._old_BT = self.logprobs_of(self.model, answers)
-            answers = answers.with_columns({OLD: self._old_BT})
+            answers = answers.with_columns({OLD: self.logprobs_of(self.model, answers)})
         if self.reference is not None:
             answers = answers.with_columns({REFERENCE: self.logprobs_of(self.reference.model, answers)})
         answers = answers.with_columns(self.columns(experience, answers))
@@ -203,7 +202,7 @@ class OnPolicyStage(RolloutState):
         """(B, T) log π_old; in the first update of an iteration without a pass for it, what `logp_BT` is now."""
         if OLD in micro.columns:
             return micro.columns[OLD]
-        placed(self._old_BT, micro, logp_BT.detach())
+        self._first_passes.append((micro, logp_BT.detach()))
         return logp_BT.detach()
 
     def seen(

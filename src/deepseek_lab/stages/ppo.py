@@ -83,10 +83,8 @@ class PpoStage(OnPolicyStage):
     @torch.no_grad()
     def _values_of(self, answers: Answers) -> Tensor:
         """(B, T) the critic's values of all answers."""
-        whole_BT = torch.zeros(answers.mask_BT.shape, device=self.device)
-        for micro in answers.cut(self.config.micro_tokens):
-            placed(whole_BT, micro, self.critic(micro.tokens_BT1[:, :-1])[0])
-        return whole_BT
+        passes = answers.cut(self.config.micro_tokens)
+        return placed(answers, ((micro, self.critic(micro.tokens_BT1[:, :-1])[0]) for micro in passes))
 
     def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Stage.micro_loss`."""
