@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from deepseek_lab.checkpoint.native import latest_checkpoint, read_checkpoint
 from deepseek_lab.config import DataError
 from tiny_policy import policy_stage
+from tiny_policy_process import Kill, go_on
 from tiny_run import rows, tiny_trainer
 
 DRIVER = Path(__file__).parents[1] / "tiny_policy_process.py"
@@ -36,8 +37,11 @@ def busy() -> Any:
 
 
 def final(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint holds, timings apart."""
     content = read_checkpoint(latest_checkpoint(folder))
-    return {"weights": content["state_dict"], "optimizer": content["optimizer_states"], "run": content["run"]}
+    run = content["run"]
+    run["latest"] = {name: value for name, value in run["latest"].items() if not name.startswith("perf/")}
+    return {"weights": content["state_dict"], "optimizer": content["optimizer_states"], "run": run}
 
 
 def same(first: Any, second: Any) -> bool:
@@ -49,23 +53,44 @@ def same(first: Any, second: Any) -> bool:
     return bool((first == second).all()) if hasattr(first, "all") else first == second
 
 
-@pytest.mark.parametrize("kind", ["grpo", "ppo"])
-def test_five_kills_leave_no_trace(kind: str, tmp_path: Path, busy: Any) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert drive(whole, kind) == 0
-    for where, iteration, count in KILLS:
-        assert drive(broken, kind, where, iteration, count) == -signal.SIGKILL, where
-    assert drive(broken, kind) == 0
+class Killed(BaseException):
+    """Ends a run without a process of its own."""
+
+
+def strike() -> None:
+    raise Killed
+
+
+def assert_alike(broken: Path, whole: Path) -> None:
+    """Curves less timings, weights, moments, generators and transcripts."""
     ours, theirs = rows(broken), rows(whole)
     assert [row["step"] for row in ours] == [1, 2, 4, 6, 8, 9]
     assert ours == theirs
-    first, second = final(broken), final(whole)
-    for timing in (state for state in (first["run"], second["run"])):
-        timing["window"]["sums"] = {n: v for n, v in timing["window"]["sums"].items() if not n.startswith("perf/")}
-        timing["latest"] = {n: v for n, v in timing["latest"].items() if not n.startswith("perf/")}
-    assert same(first, second)
+    assert same(final(broken), final(whole))
     assert (broken / "completions.jsonl").read_text() == (whole / "completions.jsonl").read_text()
     assert no_step_twice(broken)
+
+
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_a_run_that_breaks_five_times_ends_as_one_that_does_not(kind: str, tmp_path: Path) -> None:
+    go_on(tmp_path / "whole", kind)
+    for where, iteration, count in KILLS:
+        kill = Kill(where, iteration, count, strike)
+        with pytest.raises(Killed):
+            go_on(tmp_path / "broken", kind, kill)
+        kill.undo()
+    go_on(tmp_path / "broken", kind)
+    assert_alike(tmp_path / "broken", tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_five_kills_leave_no_trace(kind: str, tmp_path: Path, busy: Any) -> None:
+    assert drive(tmp_path / "whole", kind) == 0
+    for where, iteration, count in KILLS:
+        assert drive(tmp_path / "broken", kind, where, iteration, count) == -signal.SIGKILL, where
+    assert drive(tmp_path / "broken", kind) == 0
+    assert_alike(tmp_path / "broken", tmp_path / "whole")
 
 
 def no_step_twice(folder: Path) -> bool:
@@ -97,4 +122,4 @@ def test_a_timeout_marks_the_run_for_good(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, max_steps=2, every=1, log_every=1, validate_every=100).fit(stage)
     saved = read_checkpoint(latest_checkpoint(tmp_path))["run"]
     assert saved["rollout"]["timeouts"] > 0
-    assert rows(tmp_path)[-1]["sampling/timeouts"] == saved["rollout"]["timeouts"]
+    assert 0 < rows(tmp_path)[-1]["sampling/timeouts"] <= saved["rollout"]["timeouts"]
