@@ -1,0 +1,51 @@
+"""The decoding step through `torch.compile`: the blocks run as a few fused kernels instead of hundreds of small ones.
+
+Each kind of block is compiled once (dense or mixture; one row, a few, many), for any number of keys, and all blocks of
+a kind share the code. It takes seconds to minutes when a shape comes first, and the numbers differ from eager ones by
+rounding.
+
+Shapes: B rows, V vocabulary.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.model.attention.interface import AttentionContext
+from deepseek_lab.model.block import Block
+from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.linear import project
+from deepseek_lab.model.positions import cached_context
+from deepseek_lab.model.transformer import Transformer
+
+DecodeOne = Callable[[Transformer, Tensor, Cache], Tensor]
+
+
+def compiled_decode_one() -> DecodeOne:
+    """A `decode_one` whose blocks are compiled when they are first run."""
+    block_step = torch.compile(_block_step, dynamic=True)
+
+    def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
+        context = _of_tensors(cached_context(model.config.rope, model.rope_dim, token_B[:, None], None, cache, True))
+        x_BTD = model.embedding(token_B[:, None])
+        for block, layer in zip(model.blocks, cache.layers, strict=True):
+            x_BTD = block_step(
+                block, x_BTD, context.rotation_BTR, context.mask_BTS, context.slots_BT, layer[:, : context.n_keys]
+            )
+        return project(model.final_norm(x_BTD)[:, -1], model.head_weight_VD)
+
+    return decode_one
+
+
+def _of_tensors(context: AttentionContext) -> AttentionContext:
+    """No complex numbers, which the compiler does not know."""
+    return replace(context, rotation_BTR=torch.view_as_real(context.rotation_BTR))
+
+
+def _block_step(block: Block, x_BTD: Tensor, rotation: Tensor, mask: Tensor, slots: Tensor, layer: Tensor) -> Tensor:
+    # All slots of the given view are read, so that no number of keys is built into the code.
+    context = AttentionContext(rotation, mask, sys.maxsize, read_cache=True, slots_BT=slots)
+    return block(x_BTD, context, layer)[0]  # type: ignore[no-any-return]
