@@ -16,6 +16,9 @@ from torch import Tensor
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.transformer import Transformer
 
+DecodeOne = Callable[[Transformer, Tensor, Cache], Tensor]
+"""`decode_one`, or another form of it."""
+
 Choose = Callable[[Tensor], Tensor]
 """(B, V) logits -> (B,) tokens."""
 
@@ -48,7 +51,14 @@ def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
 
 
 @torch.no_grad()
-def decode_many(model: Transformer, logits_BV: Tensor, cache: Cache, n_tokens: int, choose: Choose) -> Tensor:
+def decode_many(
+    model: Transformer,
+    logits_BV: Tensor,
+    cache: Cache,
+    n_tokens: int,
+    choose: Choose,
+    decode_one: DecodeOne = decode_one,
+) -> Tensor:
     """Chooses a token of each row's logits and feeds it, again and again -> (B, n_tokens); the last is not fed."""
     tokens = [choose(logits_BV)]
     while len(tokens) < n_tokens:
