@@ -8,14 +8,12 @@ Shapes: B rows, V vocabulary.
 """
 
 import sys
-from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_lab.generation.decoding import DecodeOne
 from deepseek_lab.model.attention.interface import AttentionContext
-from deepseek_lab.model.block import Block
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.linear import project
 from deepseek_lab.model.positions import cached_context
@@ -27,23 +25,21 @@ def compiled_decode_one() -> DecodeOne:
     block_step = torch.compile(_block_step, dynamic=True)
 
     def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
-        context = _of_tensors(cached_context(model.config.rope, model.rope_dim, token_B[:, None], None, cache, True))
-        x_BTD = model.embedding(token_B[:, None])
+        ids_B1 = token_B[:, None]
+        context = cached_context(model.config.rope, model.rope_dim, ids_B1, None, cache, as_ragged=True)
+        # No complex numbers, which the compiler does not know.
+        where = torch.view_as_real(context.rotation_BTR), context.mask_BTS, context.slots_BT
+        x_BTD = model.embedding(ids_B1)
         for block, layer in zip(model.blocks, cache.layers, strict=True):
-            x_BTD = block_step(
-                block, x_BTD, context.rotation_BTR, context.mask_BTS, context.slots_BT, layer[:, : context.n_keys]
-            )
+            x_BTD = block_step(block, x_BTD, *where, layer[:, : context.n_keys])
         return project(model.final_norm(x_BTD)[:, -1], model.head_weight_VD)
 
     return decode_one
 
 
-def _of_tensors(context: AttentionContext) -> AttentionContext:
-    """No complex numbers, which the compiler does not know."""
-    return replace(context, rotation_BTR=torch.view_as_real(context.rotation_BTR))
-
-
-def _block_step(block: Block, x_BTD: Tensor, rotation: Tensor, mask: Tensor, slots: Tensor, layer: Tensor) -> Tensor:
+def _block_step(
+    block: nn.Module, x_BTD: Tensor, rotation: Tensor, mask: Tensor | None, slots: Tensor | None, layer: Tensor
+) -> Tensor:
     # All slots of the given view are read, so that no number of keys is built into the code.
     context = AttentionContext(rotation, mask, sys.maxsize, read_cache=True, slots_BT=slots)
     return block(x_BTD, context, layer)[0]  # type: ignore[no-any-return]

@@ -19,7 +19,8 @@ from deepseek_lab.seams import recomputable
 
 def _inverse_rms(x_ND: Tensor, eps: float) -> Tensor:
     mean_square_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True).square_().div_(x_ND.shape[-1])
-    return mean_square_N1.add_(eps).rsqrt_()
+    inverse_rms_N1: Tensor = mean_square_N1.add_(eps).rsqrt_()
+    return inverse_rms_N1
 
 
 class _RMSNormOnCPU(torch.autograd.Function):

@@ -136,7 +136,8 @@ def rotate(x_BTHR: Tensor, rotation_BTR: Tensor, layout: Layout) -> Tensor:
     """
     turn_BT1R = rotation_BTR.unsqueeze(2)
     if not rotation_BTR.is_complex():
-        return _rotate_real(x_BTHR, *turn_BT1R.to(x_BTHR.dtype).unbind(-1), layout)
+        cos, sin = turn_BT1R.to(x_BTHR.dtype).unbind(-1)
+        return _rotate_real(x_BTHR, cos, sin, layout)
     if layout == "interleaved" and _suits_complex(x_BTHR):
         wide = torch.promote_types(x_BTHR.dtype, torch.float32)  # no complex arithmetic in 16 bits
         pairs = torch.view_as_complex(x_BTHR.to(wide).unflatten(-1, (-1, 2)))

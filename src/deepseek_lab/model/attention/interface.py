@@ -111,8 +111,9 @@ def attend_few(q_BTHK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask_BTS: Tensor 
     q_BGXK = q_BTHK.unflatten(2, (groups, shared)).transpose(1, 2).flatten(2, 3)
     if mask_BTS is not None and time > 1:
         mask_BTS = mask_BTS.repeat_interleave(shared, dim=2)
-    y_BGXK = F.scaled_dot_product_attention(q_BGXK, k_BGSK, v_BGSK, attn_mask=mask_BTS, scale=scale)
-    return y_BGXK.unflatten(2, (time, shared)).transpose(1, 2).flatten(2, 3)
+    y_BGXK: Tensor = F.scaled_dot_product_attention(q_BGXK, k_BGSK, v_BGSK, attn_mask=mask_BTS, scale=scale)
+    y_BTGJK: Tensor = y_BGXK.unflatten(2, (time, shared)).transpose(1, 2)
+    return y_BTGJK.flatten(2, 3)
 
 
 def _suits_blocked(q_BHTK: Tensor) -> bool:
