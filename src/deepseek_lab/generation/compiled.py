@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deepseek_lab.generation.decoding import DecodeOne
 from deepseek_lab.model.attention.interface import AttentionContext
 from deepseek_lab.model.cache import Cache
-from deepseek_lab.model.linear import project
+from deepseek_lab.model.linear import decoding, project
 from deepseek_lab.model.positions import cached_context
 from deepseek_lab.model.transformer import Transformer
 
@@ -32,7 +32,8 @@ def compiled_decode_one() -> DecodeOne:
         x_BTD = model.embedding(ids_B1)
         for block, layer in zip(model.blocks, cache.layers, strict=True):
             x_BTD = block_step(block, x_BTD, *where, layer[:, : context.n_keys])
-        return project(model.final_norm(x_BTD)[:, -1], model.head_weight_VD)
+        with decoding():
+            return project(model.final_norm(x_BTD)[:, -1], model.head_weight_VD)
 
     return decode_one
 

@@ -18,6 +18,7 @@ from deepseek_lab.generation.decoding import decode_one
 from deepseek_lab.generation.request import Completion, Request, Token
 from deepseek_lab.generation.running import RunningRows
 from deepseek_lab.generation.samples import Admitted, Waiting, batches, completion_of, end_of
+from deepseek_lab.model.linear import decoding
 from deepseek_lab.model.transformer import Transformer
 
 Progress = Callable[[int, int], None]
@@ -102,9 +103,10 @@ class Engine:
         was_training = self.model.training
         self.model.eval()
         try:
-            self._admit()
-            events, self._ended = self._ended, []
-            return events + self._running.step()
+            with decoding():
+                self._admit()
+                events, self._ended = self._ended, []
+                return events + self._running.step()
         finally:
             self.model.train(was_training)
 

@@ -4,11 +4,16 @@ y = x·Wᵀ and yᵀ = W·xᵀ are the same numbers, but with one to eight rows 
 sooner in the second form, and two rows sooner than one, for which it takes a slower kernel (measured with MKL on
 Zen 3; from 16 rows on both take the same time). So few rows go that way, and a single one goes twice.
 
-Only without gradients: training has many rows. Left out: 16-bit types, autocast and accelerators, which have kernels
-of their own.
+Only while `decoding()`: which of a library's kernels runs depends on where the numbers lie in memory, and a validation
+loss must be the same to the bit in a run that was resumed. Left out: 16-bit types, autocast and accelerators, which
+have kernels of their own.
 
 Shapes: N rows, I input width, O output width.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +22,26 @@ from torch import Tensor, nn
 FEW = 8
 """Rows up to which the second form is the faster one."""
 
+_DECODING: ContextVar[bool] = ContextVar("decoding", default=False)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Within it few rows go the quick way."""
+    token = _DECODING.set(True)
+    try:
+        yield
+    finally:
+        _DECODING.reset(token)
+
 
 def takes_few(x: Tensor, weight: Tensor) -> bool:
     """Whether `product_of_few` may stand in for `x @ weight.T`."""
     return (
-        not torch.is_grad_enabled()
-        and x.numel() <= FEW * x.shape[-1]
+        # A compiler knows no context variables; what is compiled without gradients is the decoding step.
+        (torch.compiler.is_compiling() or _DECODING.get())
+        and not torch.is_grad_enabled()
+        and 0 < x.numel() <= FEW * x.shape[-1]
         and x.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
