@@ -16,7 +16,7 @@ def short(monkeypatch):
 
 
 def test_every_way_is_timed_drawn_and_written(tmp_path):
-    results = [attention_step.measure(batch, 16, 2, lambda line: None) for batch in (1, 2)]
+    results = [attention_step.measure(name, 2, lambda line: None) for name in ("1x16", "2x16")]
     assert all(set(result["seconds"]) == {ABSORBED, EXPANDED, FULL} for result in results)
     attention_step.save(results, tmp_path)
     assert json.loads((tmp_path / "attention_step.json").read_text()) == results
@@ -28,4 +28,4 @@ def test_a_way_with_other_results_is_no_comparison(monkeypatch):
     right = LatentAttention._absorbed
     monkeypatch.setattr(LatentAttention, "_absorbed", lambda self, *inputs: 2 * right(self, *inputs))
     with pytest.raises(AssertionError):
-        attention_step.measure(1, 16, 1, lambda line: None)
+        attention_step.measure("1x16", 1, lambda line: None)

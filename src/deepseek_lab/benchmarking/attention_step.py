@@ -23,7 +23,6 @@ from deepseek_lab.model.attention.latent import LatentAttention
 from deepseek_lab.model.rope import rotation_table
 
 ABSORBED, EXPANDED, FULL = "absorbed", "expanded", "full"
-CONTEXTS = (256, 512, 1024, 2048, 4096, 8192)
 _TOKENS_A_ROUND = 16384
 """Of context, read by each contestant before its time is taken: short contexts need several steps."""
 
@@ -58,7 +57,7 @@ def _repeated(call: Callable[[], Tensor], times: int) -> Callable[[Tensor], floa
 
 
 def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds of a step each way, for a name such as `8x1024`: rows and context; raises AssertionError where they differ."""
+    """Seconds of a step each way, for `8x1024`: rows and context. Raises AssertionError where the results differ."""
     batch, n_keys = map(int, name.split("x"))
     torch.manual_seed(0)
     model = our_model(Workload("attention", batch=batch, seq_len=1, n_experts=16))
