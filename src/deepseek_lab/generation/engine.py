@@ -35,6 +35,7 @@ class Engine:
         what is sampled stays the same, the text of a seed does not
     compile: decoding steps through `torch.compile` (`compiled`): seconds to a minute at first, several times as fast
         for a row or a few
+    record_routing: completions tell which experts read them (`Completion.routing`)
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Engine:
         batch_invariant: bool = False,
         speculative_depth: int = 0,
         compile: bool = False,
+        record_routing: bool = False,
     ) -> None:
         if max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, not {max_rows}")
@@ -56,9 +58,13 @@ class Engine:
             raise ValueError("speculative_depth feeds rows together, batch_invariant alone: one of the two")
         if speculative_depth and compile:
             raise ValueError("compile is for steps of one token, speculative_depth takes several: one of the two")
+        if record_routing and (speculative_depth or compile or not model.routers()):
+            raise ValueError("record_routing needs a mixture of experts, and neither drafts nor a compiled step")
         self.model, self.batch_invariant = model, batch_invariant
         decode = compiled_decode_one() if compile else decode_one
-        self._running = RunningRows(model, max_rows, cache_bytes, batch_invariant, speculative_depth, decode)
+        self._running = RunningRows(
+            model, max_rows, cache_bytes, batch_invariant, speculative_depth, decode, record_routing
+        )
         self._handles = itertools.count()
         self._waiting: deque[Waiting] = deque()
         self._ended: list[Token] = []

@@ -16,9 +16,11 @@ from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
 from deepseek_lab.generation.noise import uniform
 from deepseek_lab.generation.request import Token
+from deepseek_lab.generation.routing import chosen_experts
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Admitted, Row, end_of
 from deepseek_lab.generation.speculation import verified
+from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.transformer import Transformer
 
 
@@ -33,8 +35,9 @@ class RunningRows:
         batch_invariant: bool,
         depth: int,
         decode_one: DecodeOne,
+        record_routing: bool = False,
     ) -> None:
-        self._decode_one = decode_one
+        self._decode_one, self._record_routing = decode_one, record_routing
         self.model, self.budget, self.batch_invariant, self.depth = model, budget, batch_invariant, depth
         self.device = model.head_weight_VD.device
         self.rows: list[Row] = []
@@ -70,13 +73,15 @@ class RunningRows:
         cache = self.model.new_cache(*ids_BT.shape)
         output = self.model(ids_BT, valid_BT=None if bool(valid_BT.all()) else valid_BT, cache=cache)
         logits_BV = self.model.head(output.hidden_BTD[:, -1])
+        routing_BTLK = chosen_experts(output) if self._record_routing else None
         drafts = self._drafter.read(output.mtp_source_BTD, ids_BT, valid_BT)
         self._make_room(wave)
         for number, (waiting, copies) in enumerate(wave):
             self._cache.append(cache, number, copies)
             self._drafter.append(drafts, number, copies)
             samples = range(waiting.started, waiting.started + copies)
-            self.rows += [Row(waiting.handle, sample, waiting.request) for sample in samples]
+            noted = [routing_BTLK[number, -len(waiting.request.prompt) :]] if routing_BTLK is not None else []
+            self.rows += [Row(waiting.handle, sample, waiting.request, routing=list(noted)) for sample in samples]
             self._logits += [logits_BV[number]] * copies
             waiting.started += copies
 
@@ -157,8 +162,18 @@ class RunningRows:
         for start in range(0, len(tokens), width):
             some = torch.tensor(tokens[start : start + width], device=self.device)
             cache = self._cache.rows(start, start + len(some))
-            self._logits += list(self._decode_one(self.model, some, cache).unbind(0))
+            self._logits += list(self._read_one(some, cache, self.rows[start : start + width]).unbind(0))
             self._cache.advance(start, cache)
+
+    def _read_one(self, token_B: Tensor, cache: Cache, rows: Sequence[Row]) -> Tensor:
+        """Feeds one token a row -> logits (B, V); notes the experts where they are recorded."""
+        if not self._record_routing:
+            return self._decode_one(self.model, token_B, cache)
+        output = self.model(token_B[:, None], cache=cache)
+        for row, chosen_1LK in zip(rows, chosen_experts(output), strict=True):
+            row.routing.append(chosen_1LK)
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
 
     def _speculate(self) -> list[Token]:
         """Drafts, checks all drafts in one forward, and keeps what the distribution allows."""

@@ -6,7 +6,7 @@ masks; layers receive them in an AttentionContext.
 
 Left out: losses, precision, activation checkpointing and parallelism, which are applied from outside.
 
-Shapes: B batch, T new tokens, S keys, D width, V vocabulary.
+Shapes: B batch, T new tokens, S keys, D width, V vocabulary, L mixture layers, K experts a token.
 """
 
 from dataclasses import dataclass, replace
@@ -96,6 +96,7 @@ class Transformer(nn.Module):
         valid_BT: Tensor | None = None,
         cache: Cache | None = None,
         mtp: bool = False,
+        chosen_BTLK: Tensor | None = None,
     ) -> ModelOutput:
         """(B, T) token ids -> ModelOutput.
 
@@ -103,6 +104,7 @@ class Transformer(nn.Module):
         valid_BT: (B, T) bool; False marks padding on either side, which is never seen or cached.
         cache: continues from what it holds and grows by the valid tokens.
         mtp: also run the MTP modules (training; not with a cache).
+        chosen_BTLK: experts that the mixture layers of the blocks use instead of choosing (routing replay).
         """
         if cache is None:
             context = fresh_context(self.config.rope, self.rope_dim, input_ids_BT, document_BT, valid_BT)
@@ -110,8 +112,11 @@ class Transformer(nn.Module):
             context = cached_context(self.config.rope, self.rope_dim, input_ids_BT, valid_BT, cache)
         embedding_BTD = self.embedding(input_ids_BT)
         x_BTD, routing = embedding_BTD, []
+        given_L = iter(() if chosen_BTLK is None else chosen_BTLK.unbind(2))
         for i, block in enumerate(self.blocks):
-            x_BTD, statistics = block(x_BTD, context, None if cache is None else cache.layers[i])
+            layer = None if cache is None else cache.layers[i]
+            given = next(given_L, None) if isinstance(block.ffn, MixtureOfExperts) else None
+            x_BTD, statistics = block(x_BTD, context, layer, given)
             routing += [] if statistics is None else [replace(statistics, layer=i)]
         hidden_BTD = self.final_norm(x_BTD)
         source_BTD = hidden_BTD if self.config.mtp.hidden == "final_norm" else x_BTD

@@ -52,10 +52,11 @@ class MixtureOfExperts(nn.Module):
         shared_size = config.n_shared_experts * config.moe_intermediate_size
         self.shared = DenseFeedForward(dim, shared_size) if shared_size else None
 
-    def forward(self, x_BTD: Tensor) -> tuple[Tensor, RoutingStatistics]:
-        """(B, T, D) -> (B, T, D) and the routing of these tokens."""
+    def forward(self, x_BTD: Tensor, chosen_BTK: Tensor | None = None) -> tuple[Tensor, RoutingStatistics]:
+        """(B, T, D) -> (B, T, D) and the routing of these tokens; `chosen_BTK` stands in for the router's choice."""
         x_ND = x_BTD.flatten(0, 1)
-        affinity_NE, weight_NK, chosen_NK = self.router(x_ND)
+        given_NK = None if chosen_BTK is None else chosen_BTK.flatten(0, 1)
+        affinity_NE, weight_NK, chosen_NK = self.router(x_ND, given_NK)
         y_ND = self.experts(x_ND, weight_NK, chosen_NK)
         if self.shared is not None:
             y_ND = y_ND + self.shared(x_ND)
