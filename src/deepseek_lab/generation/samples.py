@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from deepseek_lab.generation.noise import Counter
 from deepseek_lab.generation.request import Completion, Request, Token
 
 _PREFILL_TOKENS = 8192
@@ -27,6 +28,10 @@ class Row:
     def has_penalty(self) -> bool:
         """Whether what it has seen counts."""
         return self.request.sampling.repetition_penalty != 1
+
+    def counter(self, place: int = 0) -> Counter:
+        """Of the noise of the new token that comes after `place` more."""
+        return self.request.seed, self.sample, len(self.ids) + place
 
     @property
     def n_seen(self) -> int:
