@@ -295,7 +295,7 @@ def test_tokens_whose_experts_differ_are_counted_by_themselves(tmp_path: Path) -
         experience = collected()
         row = int(experience.length_B.argmax())
         place = int(experience.mask_BT[row].nonzero()[1])
-        experience.routing_BTLK[row, place, 0] = 3 - experience.routing_BTLK[row, place, 0]
+        experience.routing_BTLK[row, place, 0, 0] = 3 - experience.routing_BTLK[row, place, 0, 0]
         experience.logp_sampler_BT[row, place:] += 1.0
         return experience
 

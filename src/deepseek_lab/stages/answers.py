@@ -15,8 +15,8 @@ from deepseek_lab.rollout.experience import Experience
 
 OLD, SAMPLER, ADVANTAGE, WEIGHT, REFERENCE = "old", "sampler", "advantage", "weight", "reference"
 ROUTING = "routing"
-"""Columns: log-probabilities of π_old, of the sampler and of the reference; advantages, weights in the loss; the experts
-that read a token while it was drawn."""
+"""Columns: log-probabilities of π_old, of the sampler and of the reference; advantages; weights in the loss; the
+experts that read a token while it was drawn."""
 
 
 @dataclass(frozen=True)
