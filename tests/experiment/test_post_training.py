@@ -89,7 +89,7 @@ def test_sharded_networks_do_not_draw(base: Any, monkeypatch: pytest.MonkeyPatch
         (["stage=grpo"], "init_from is needed: stage=grpo starts from a trained run"),
         (
             ["stage=grpo", "init_from=x", "data=python_stdlib"],
-            "stage.rollout is not chosen; data=prompts brings it",
+            "stage.rollout needs rollout=…, of which nothing is chosen",
         ),
         (["stage=grpo", "init_from=x", "loss.clip_low=-1"], "loss.clip_low must not be negative"),
         (["stage=grpo", "init_from=x", "rollout.top_p=0.9"], "rollout.top_p is unknown"),

@@ -24,13 +24,6 @@ from deepseek_lab.planning.matching import UNMATCHED, Match
 from deepseek_lab.tasks.task import Task
 
 _INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
-_BROUGHT = {
-    "task": "data=prompts",
-    "prompt": "data=prompts",
-    "rollout": "data=prompts",
-    "loss": "stage=grpo or stage=ppo",
-}
-"""Groups that stand empty by default, and what chooses from them."""
 C = TypeVar("C", bound=CheckedConfig)
 
 PARTS = ("attention", "ffn", "mtp")
@@ -203,7 +196,6 @@ def _leaf(cfg: DictConfig, name: str) -> Any:
     target = str(cfg[name].get("_target_", ""))
     if not target.startswith("deepseek_lab."):
         raise ConfigError(f"must name a class of deepseek_lab, not {target!r}", f"{name}._target_")
-    _require_chosen(cfg, name)
     try:
         return instantiate(cfg[name], _convert_="all")
     except InstantiationException as error:
@@ -211,14 +203,6 @@ def _leaf(cfg: DictConfig, name: str) -> Any:
         if isinstance(cause, ConfigError):
             raise _named_as_typed(cfg, _path_of(error, name), cause) from None
         raise ConfigError(f"cannot be built: {str(cause or error).splitlines()[0]}", name) from None
-
-
-def _require_chosen(cfg: DictConfig, name: str) -> None:
-    """Raises ConfigError where a leaf takes a whole part from a group of which nothing is chosen."""
-    for key, value in OmegaConf.to_container(cfg[name], resolve=False).items():  # type: ignore[union-attr]
-        part = _INTERPOLATION.fullmatch(value) if isinstance(value, str) else None
-        if part and part[1] in _BROUGHT and cfg.get(part[1]) is None:
-            raise ConfigError(f"is not chosen; {_BROUGHT[part[1]]} brings it", f"{name}.{key}")
 
 
 def _path_of(error: InstantiationException, name: str) -> str:
