@@ -5,6 +5,7 @@ nothing is guessed: two answers are none, half a number is none.
 """
 
 import re
+from fractions import Fraction
 
 OPEN, CLOSE = "<answer>", "</answer>"
 LONGEST = 100
@@ -12,11 +13,14 @@ LONGEST = 100
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?")
+
+
 class NoAnswer(ValueError):
     """Why a completion holds no answer, in one line."""
 
 
-def answer_in(completion: str) -> str:
+def answer_in(completion: str, longest: int = LONGEST) -> str:
     """The text between the tags, without white space around it. Raises NoAnswer."""
     opened, closed = completion.count(OPEN), completion.count(CLOSE)
     if opened == 0 and closed == 0:
@@ -26,8 +30,8 @@ def answer_in(completion: str) -> str:
     start, end = completion.index(OPEN) + len(OPEN), completion.index(CLOSE)
     if end < start:
         raise NoAnswer("</answer> before <answer>")
-    if end - start > LONGEST:
-        raise NoAnswer(f"an answer of more than {LONGEST} characters")
+    if end - start > longest:
+        raise NoAnswer(f"an answer of more than {longest} characters")
     return completion[start:end].strip()
 
 
@@ -36,3 +40,10 @@ def whole_number(text: str) -> int:
     if len(text) > LONGEST or not _WHOLE_NUMBER.fullmatch(text):
         raise NoAnswer("the answer is no whole number")
     return int(text)
+
+
+def decimal(text: str) -> Fraction:
+    """A number such as `-1,234.50`, exactly. Raises NoAnswer for anything else: no unit, no sign of money."""
+    if len(text) > LONGEST or not _DECIMAL.fullmatch(text):
+        raise NoAnswer("the answer is no number")
+    return Fraction(text.replace(",", ""))
