@@ -64,7 +64,7 @@ def test_splits_share_no_question_whatever_the_seed(sums):
         "__import__('os').system('touch {path}')",
         "__import__('os')._exit(0)",
         "__import__('os').kill(__import__('os').getppid(), 9)",
-        "[__import__('os').write(n, b'1.0 ') for n in range(3, 20)]",
+        *(f"[__import__('os').write({n}, b'x 1.0'), __import__('os')._exit(0)]" for n in range(3, 7)),
         "[0] * 10**12",
         "'x' * 9",
         "(" * 900,
