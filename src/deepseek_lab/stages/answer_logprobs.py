@@ -27,7 +27,5 @@ def answer_logprobs(model: Transformer, micro: Answers, temperature: float) -> t
 @torch.no_grad()
 def whole_logprobs(model: Transformer, answers: Answers, temperature: float, micro_tokens: int) -> Tensor:
     """(B, T) log-probabilities of all answers, pass by pass, without gradient."""
-    whole_BT = torch.zeros(answers.mask_BT.shape, device=answers.mask_BT.device)
-    for micro in answers.cut(micro_tokens):
-        placed(whole_BT, micro, answer_logprobs(model, micro, temperature)[0])
-    return whole_BT
+    passes = ((micro, answer_logprobs(model, micro, temperature)[0]) for micro in answers.cut(micro_tokens))
+    return placed(answers, passes)

@@ -5,7 +5,7 @@ Cut into forward passes by a budget of tokens, the longest rows together: what f
 Shapes: B answers, T1 tokens, T = T1 - 1 positions (position t predicts token t + 1).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +74,10 @@ class Answers:
         return Answers(*tensors, columns)
 
 
-def placed(whole_BT: Tensor, micro: Answers, value_BT: Tensor) -> None:
-    """Writes the numbers of a pass into the columns of the whole experience, in place."""
-    whole_BT[micro.index_B, : value_BT.shape[1]] = value_BT.to(whole_BT.dtype)
+def placed(whole: Answers, passes: Iterable[tuple[Answers, Tensor]]) -> Tensor:
+    """(B, T) the numbers of passes at their places in the whole, 0 elsewhere."""
+    found = [(micro, value_BT) for micro, value_BT in passes]
+    whole_BT = found[0][1].new_zeros(whole.mask_BT.shape)
+    for micro, value_BT in found:
+        whole_BT[micro.index_B, : value_BT.shape[1]] = value_BT
+    return whole_BT

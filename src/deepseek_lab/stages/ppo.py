@@ -83,10 +83,8 @@ class PpoStage(OnPolicyStage):
     @torch.no_grad()
     def _values_of(self, answers: Answers) -> Tensor:
         """(B, T) the critic's values of all answers."""
-        whole_BT = torch.zeros(answers.mask_BT.shape, device=self.device)
-        for micro in answers.cut(self.config.micro_tokens):
-            placed(whole_BT, micro, self.critic(micro.tokens_BT1[:, :-1])[0])
-        return whole_BT
+        passes = answers.cut(self.config.micro_tokens)
+        return placed(answers, ((micro, self.critic(micro.tokens_BT1[:, :-1])[0]) for micro in passes))
 
     def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Stage.micro_loss`."""
@@ -100,7 +98,7 @@ class PpoStage(OnPolicyStage):
         value_BT, _ = self.critic(micro.tokens_BT1[:, :-1])
         weight_BT = columns[WEIGHT].to(value_BT.dtype)
         value, of_values = value_loss(value_BT, columns[VALUE], columns[RETURN], weight_BT, self.config.value_clip)
-        seen = self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        seen = self.seen(micro, logp_BT, old_BT, entropy_BT, totals)
         means = shares({**metrics, **of_values}, micro, totals[0])
         return policy + self.config.value_weight * value, {**means, **seen, "policy/loss": policy, "value/loss": value}
 

@@ -14,6 +14,8 @@ from deepseek_lab.text.reasoning import OPEN
 from deepseek_lab.text.tokenizer import Tokenizer
 
 QUESTION = "{question}"
+_HALF = "\ufffd"
+"""What a character shows as of which some bytes are still to come."""
 
 
 class QuestionPrompt:
@@ -57,6 +59,8 @@ class QuestionPrompt:
     def token_at(self, tokenizer: Tokenizer, ids: Sequence[int], character: int) -> int:
         """Index in `ids` of the token that brings `judged_text` to so many characters; the last where it never does."""
         wanted = character - len(self.opening)
-        return min(
-            bisect_left(range(len(ids)), wanted, key=lambda i: len(tokenizer.decode(ids[: i + 1]))), len(ids) - 1
-        )
+
+        def reached(i: int) -> int:
+            return len(tokenizer.decode(ids[: i + 1]).rstrip(_HALF))
+
+        return min(bisect_left(range(len(ids)), wanted, key=reached), len(ids) - 1)
