@@ -90,15 +90,23 @@ def p_value(counts, expected, n):
     return float(chi2.sf(sum((seen - mass) ** 2 / mass for seen, mass in cells), len(cells) - 1))
 
 
-@pytest.mark.parametrize("kind", ["gqa_dense", "mla_moe"])
-@pytest.mark.parametrize(
-    "rule",
-    [Sampling(), Sampling(temperature=0.7), Sampling(top_p=0.8), Sampling(temperature=0.7, repetition_penalty=1.5)],
-    ids=str,
-)
-def test_whole_texts_follow_their_exact_distribution(kind, rule):
+HOT, NUCLEUS = Sampling(), Sampling(top_p=0.8)
+RULES_OF_TEXTS = [HOT, Sampling(temperature=0.7), NUCLEUS, Sampling(temperature=0.7, repetition_penalty=1.5)]
+CASES = [
+    *[pytest.param("mla_moe", rule, 20_000, id=f"mla_moe-{rule}") for rule in RULES_OF_TEXTS],
+    pytest.param("gqa_dense", NUCLEUS, 20_000, id="gqa_dense"),
+    *[
+        pytest.param(kind, rule, 100_000, marks=pytest.mark.slow, id=f"{kind}-{rule}-long")
+        for kind in ("gqa_dense", "mla_moe")
+        for rule in RULES_OF_TEXTS
+    ],
+]
+
+
+@pytest.mark.parametrize(("kind", "rule", "n"), CASES)
+def test_whole_texts_follow_their_exact_distribution(kind, rule, n):
     """5 tokens of a vocabulary of 5, through refills; a fixed seed, so that it always ends the same way."""
-    model, prompt, n = tiny_model(kind, vocab_size=5, init_std=0.15), [1, 4, 2], 5000
+    model, prompt = tiny_model(kind, vocab_size=5, init_std=0.15), [1, 4, 2]
     (samples,) = Engine(model, max_rows=700).run(
         [Request(prompt=prompt, max_new_tokens=5, sampling=rule, n=n, seed=11)]
     )

@@ -18,20 +18,20 @@ def penalised(logits_BV: Tensor, rules: Sequence[Sampling], seen: Sequence[Seque
     """Logits after each row's repetition penalty; `seen` are the tokens of its prompt and completion."""
     if all(rule.repetition_penalty == 1 for rule in rules):
         return logits_BV
-    logits_BV = logits_BV.clone()
-    for row, (rule, ids) in enumerate(zip(rules, seen, strict=True)):
-        if rule.repetition_penalty != 1:
-            index = torch.tensor(sorted(set(ids)), device=logits_BV.device)
-            old = logits_BV[row, index]
-            logits_BV[row, index] = torch.where(old > 0, old / rule.repetition_penalty, old * rule.repetition_penalty)
-    return logits_BV
+    device, n_rows = logits_BV.device, len(rules)
+    places = [(row, token) for row in range(n_rows) if rules[row].repetition_penalty != 1 for token in set(seen[row])]
+    index = torch.tensor(places, device=device).T
+    seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool).index_put_((index[0], index[1]), torch.tensor(True))
+    penalty_B1 = torch.tensor([[rule.repetition_penalty] for rule in rules], dtype=logits_BV.dtype, device=device)
+    changed_BV = torch.where(logits_BV > 0, logits_BV / penalty_B1, logits_BV * penalty_B1)
+    return torch.where(seen_BV, changed_BV, logits_BV)
 
 
 def probabilities(logits_BV: Tensor, rules: Sequence[Sampling]) -> Tensor:
     """Each row's distribution (float64) under its temperature and filters; greedy rows are one-hot."""
     device = logits_BV.device
-    heat_B1 = torch.tensor([[rule.temperature or 1.0] for rule in rules], dtype=torch.float64, device=device)
-    p_BV = (logits_BV.double() / heat_B1).softmax(-1)
+    heat_B = torch.tensor([rule.temperature or 1.0 for rule in rules], dtype=torch.float64, device=device)
+    p_BV = (logits_BV.double() / heat_B[:, None]).softmax(-1)
     if any(rule.filters for rule in rules):
         p_BV = _filtered(p_BV, rules)
     greedy_B = torch.tensor([rule.temperature == 0 for rule in rules], device=device)

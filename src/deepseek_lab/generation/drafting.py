@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
-from deepseek_lab.generation.noise import DRAFT, uniform
+from deepseek_lab.generation.noise import DRAFT, uniforms
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Row
 from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.linear import project
 from deepseek_lab.model.transformer import Transformer
 
 
@@ -97,30 +98,29 @@ class Drafter:
         self, depth: int, inputs: Sequence[Tensor], rows: Sequence[Row], drafts: Sequence[Sequence[int]]
     ) -> list[Tensor]:
         """One module over the positions that its cache lacks, up to M-1: rows of different numbers, left-padded."""
-        width, device = max(map(len, inputs)), inputs[0].device
+        width, device = max(states.shape[0] for states in inputs), inputs[0].device
         hidden_BTD = inputs[0].new_zeros(len(inputs), width, inputs[0].shape[1])
         ids, valid = [], []
         for number, (states_TD, row, draft) in enumerate(zip(inputs, rows, drafts, strict=True)):
-            padding = width - len(states_TD)
+            padding = width - states_TD.shape[0]
             hidden_BTD[number, padding:] = states_TD
-            ids.append([0] * padding + [*row.seen, *draft][-len(states_TD) :])
-            valid.append([False] * padding + [True] * len(states_TD))
+            ids.append([0] * padding + [*row.seen, *draft][padding - width :])
+            valid.append([False] * padding + [True] * (width - padding))
         cache = self.caches[depth - 1].rows(0, len(inputs))
         valid_BT = torch.tensor(valid, device=device)
         state_BTD = self.model.draft(depth, hidden_BTD, torch.tensor(ids, device=device), cache, valid_BT)
-        return [state_BTD[number, width - len(states) :] for number, states in enumerate(inputs)]
+        return [state_BTD[number, width - states.shape[0] :] for number, states in enumerate(inputs)]
 
     def _tokens(
         self, depth: int, state_BD: Tensor, rows: Sequence[Row], drafts: Sequence[Sequence[int]]
     ) -> tuple[list[int], Tensor]:
         """Draft tokens and their distributions, by the rules of each row's request."""
         rules = [row.request.sampling for row in rows]
-        logits_BV = torch.nn.functional.linear(state_BD, self.model.head_weight_VD)
+        logits_BV = project(state_BD, self.model.head_weight_VD)
         logits_BV = torch.where(logits_BV.isfinite().all(-1, keepdim=True), logits_BV, torch.zeros_like(logits_BV))
         seen = [[*row.seen, *draft] if row.has_penalty else [] for row, draft in zip(rows, drafts, strict=True)]
         q_BV = probabilities(penalised(logits_BV, rules, seen), rules)
-        numbers = [uniform(row.request.seed, row.sample, len(row.ids) + depth - 1, DRAFT) for row in rows]
-        aim_B = torch.tensor(numbers, dtype=torch.float64, device=q_BV.device)
+        aim_B = torch.from_numpy(uniforms([row.counter(depth - 1) for row in rows], DRAFT)).to(q_BV.device)
         return drawn(q_BV, aim_B).tolist(), q_BV
 
     def _keep(self, states_K: Sequence[Sequence[Tensor]], rows: Sequence[Row]) -> None:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 FINISHED = ("stop", "length", "error", "cancelled")
 """Why a sample ended: a stop token, its length, logits that are no numbers, or its asker's wish."""
@@ -72,6 +74,7 @@ class Token:
     """One more token of a sample, or its end by an error (id −1).
 
     index: 0 for the first new token. logprob: under the temperature used (1 for greedy), before penalty and filters.
+    routing: with a sample's last token, where an engine records it; see Completion
     """
 
     handle: int
@@ -81,13 +84,19 @@ class Token:
     logprob: float
     finish_reason: str | None = None
     error: str | None = None
+    routing: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A finished sample: its new tokens, the stop token included, their log-probabilities, and why it ended."""
+    """A finished sample: its new tokens, the stop token included, their log-probabilities, and why it ended.
+
+    routing: (T, L, K) int16, where an engine records it: the experts of T read tokens (the prompt and all new ones but
+        the last), L mixture layers, K a token
+    """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: str
     error: str | None = None
+    routing: Tensor | None = field(default=None, compare=False)

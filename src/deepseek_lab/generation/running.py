@@ -11,14 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepseek_lab.generation.decoding import decode_one, left_padded
+from deepseek_lab.generation.decoding import DecodeOne, left_padded
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
-from deepseek_lab.generation.noise import uniform
+from deepseek_lab.generation.noise import uniforms
 from deepseek_lab.generation.request import Token
+from deepseek_lab.generation.routing import chosen_experts
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Admitted, Row, end_of
 from deepseek_lab.generation.speculation import verified
+from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.transformer import Transformer
 
 
@@ -26,8 +28,16 @@ class RunningRows:
     """Rows, their caches, and the logits of those whose next token is not drawn yet."""
 
     def __init__(
-        self, model: Transformer, max_rows: int, budget: int | None, batch_invariant: bool, depth: int
+        self,
+        model: Transformer,
+        max_rows: int,
+        budget: int | None,
+        batch_invariant: bool,
+        depth: int,
+        decode_one: DecodeOne,
+        record_routing: bool = False,
     ) -> None:
+        self._decode_one, self._record_routing = decode_one, record_routing
         self.model, self.budget, self.batch_invariant, self.depth = model, budget, batch_invariant, depth
         self.device = model.head_weight_VD.device
         self.rows: list[Row] = []
@@ -63,13 +73,15 @@ class RunningRows:
         cache = self.model.new_cache(*ids_BT.shape)
         output = self.model(ids_BT, valid_BT=None if bool(valid_BT.all()) else valid_BT, cache=cache)
         logits_BV = self.model.head(output.hidden_BTD[:, -1])
+        routing_BTLK = chosen_experts(output) if self._record_routing else None
         drafts = self._drafter.read(output.mtp_source_BTD, ids_BT, valid_BT)
         self._make_room(wave)
         for number, (waiting, copies) in enumerate(wave):
             self._cache.append(cache, number, copies)
             self._drafter.append(drafts, number, copies)
             samples = range(waiting.started, waiting.started + copies)
-            self.rows += [Row(waiting.handle, sample, waiting.request) for sample in samples]
+            noted = [routing_BTLK[number, -len(waiting.request.prompt) :]] if routing_BTLK is not None else []
+            self.rows += [Row(waiting.handle, sample, waiting.request, routing=list(noted)) for sample in samples]
             self._logits += [logits_BV[number]] * copies
             waiting.started += copies
 
@@ -120,8 +132,8 @@ class RunningRows:
         asked_BV = penalised(logits_BV, rules, [row.seen if row.has_penalty else () for row in rows])
         if all(rule.temperature == 0 for rule in rules):
             return asked_BV.argmax(-1)
-        numbers = [uniform(row.request.seed, row.sample, len(row.ids)) for row in rows]
-        return drawn(probabilities(asked_BV, rules), torch.tensor(numbers, dtype=torch.float64, device=self.device))
+        aim_B = torch.from_numpy(uniforms([row.counter() for row in rows])).to(self.device)
+        return drawn(probabilities(asked_BV, rules), aim_B)
 
     def _told(self, found: Sequence[tuple[int, list[int], list[float], bool]]) -> list[Token]:
         """Rows take their new tokens, as far as they go on -> the events; rows that end are dropped."""
@@ -150,8 +162,18 @@ class RunningRows:
         for start in range(0, len(tokens), width):
             some = torch.tensor(tokens[start : start + width], device=self.device)
             cache = self._cache.rows(start, start + len(some))
-            self._logits += list(decode_one(self.model, some, cache).unbind(0))
+            self._logits += list(self._read_one(some, cache, self.rows[start : start + width]).unbind(0))
             self._cache.advance(start, cache)
+
+    def _read_one(self, token_B: Tensor, cache: Cache, rows: Sequence[Row]) -> Tensor:
+        """Feeds one token a row -> logits (B, V); notes the experts where they are recorded."""
+        if not self._record_routing:
+            return self._decode_one(self.model, token_B, cache)
+        output = self.model(token_B[:, None], cache=cache)
+        for row, chosen_1LK in zip(rows, chosen_experts(output), strict=True):
+            row.routing.append(chosen_1LK)
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
 
     def _speculate(self) -> list[Token]:
         """Drafts, checks all drafts in one forward, and keeps what the distribution allows."""
@@ -163,18 +185,21 @@ class RunningRows:
         logits_BJV = output.logits
         usable_B = logits_BJV.isfinite().flatten(1).all(-1)
         logits_BJV = torch.where(usable_B[:, None, None], logits_BJV, torch.zeros_like(logits_BJV))
-        p_BJV = self._targets(logits_BJV, rows, drafts)
+        tokens_B = verified(rows, drafts, q_BKV, self._targets(logits_BJV, rows, drafts))
+        padded_BJ = torch.tensor([(tokens + [0] * self.depth)[: self.depth + 1] for tokens in tokens_B])
         logprob_BJV = _log_probabilities(logits_BJV, rows)
-        found = []
-        for number, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
-            tokens = verified(row, draft, q_BKV[number], p_BJV[number])
+        logprobs_B = logprob_BJV.gather(2, padded_BJ[..., None].to(self.device)).squeeze(2).tolist()
+        for number, tokens in enumerate(tokens_B):
             self._count(len(tokens) - 1)
-            self._cache.lengths[number] += len(tokens)
+            self._roll_back(number, len(tokens))
             self._drafter.learn(number, output.mtp_source_BTD[number, : len(tokens)])
-            logprobs = [float(logprob_BJV[number, place, token]) for place, token in enumerate(tokens)]
-            found.append((number, tokens, logprobs, bool(usable_B[number])))
         self._logits = [None] * len(rows)
-        return self._told(found)
+        logprobs_B = [logprobs[: len(tokens)] for logprobs, tokens in zip(logprobs_B, tokens_B, strict=True)]
+        return self._told(list(zip(range(len(rows)), tokens_B, logprobs_B, usable_B.tolist(), strict=True)))
+
+    def _roll_back(self, number: int, n_kept: int) -> None:
+        """Of what a row has just read, the cache goes on holding this many tokens: drafts behind them were dropped."""
+        self._cache.lengths[number] += n_kept
 
     def _targets(self, logits_BJV: Tensor, rows: Sequence[Row], drafts: Sequence[Sequence[int]]) -> Tensor:
         """The main model's distributions behind the last token and behind each draft."""
@@ -197,6 +222,6 @@ class RunningRows:
 
 def _log_probabilities(logits_BJV: Tensor, rows: Sequence[Row]) -> Tensor:
     """Under each row's temperature, 1 for greedy; before penalties and filters."""
-    heat = [[[row.request.sampling.temperature or 1.0]] for row in rows]
     wide = torch.promote_types(logits_BJV.dtype, torch.float32)
-    return (logits_BJV.to(wide) / torch.tensor(heat, dtype=wide, device=logits_BJV.device)).log_softmax(-1)
+    heat_B = torch.tensor([row.request.sampling.temperature or 1.0 for row in rows], dtype=wide)
+    return (logits_BJV.to(wide) / heat_B[:, None, None].to(logits_BJV.device)).log_softmax(-1)

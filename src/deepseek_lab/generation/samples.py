@@ -3,6 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
+from deepseek_lab.generation.noise import Counter
 from deepseek_lab.generation.request import Completion, Request, Token
 
 _PREFILL_TOKENS = 8192
@@ -17,11 +21,17 @@ class Row:
     sample: int
     request: Request
     ids: list[int] = field(default_factory=list)
+    routing: list[Tensor] = field(default_factory=list)
+    """(t, L, K) experts of the tokens read so far, where they are recorded."""
 
     @property
     def has_penalty(self) -> bool:
         """Whether what it has seen counts."""
         return self.request.sampling.repetition_penalty != 1
+
+    def counter(self, place: int = 0) -> Counter:
+        """Of the noise of the new token that comes after `place` more."""
+        return self.request.seed, self.sample, len(self.ids) + place
 
     @property
     def n_seen(self) -> int:
@@ -37,13 +47,15 @@ class Row:
         """One more token, as an event that says whether it is the last."""
         self.ids.append(token)
         reason = "length" if len(self.ids) == self.request.max_new_tokens else None
+        reason = "stop" if token in self.request.stop_ids else reason
         return Token(
             handle=self.handle,
             sample=self.sample,
             index=len(self.ids) - 1,
             id=token,
             logprob=logprob,
-            finish_reason="stop" if token in self.request.stop_ids else reason,
+            finish_reason=reason,
+            routing=torch.cat(self.routing).cpu() if reason and self.routing else None,
         )
 
 
@@ -93,4 +105,5 @@ def completion_of(tokens: Sequence[Token]) -> Completion:
         logprobs=tuple(token.logprob for token in real),
         finish_reason=last.finish_reason,
         error=last.error,
+        routing=last.routing,
     )

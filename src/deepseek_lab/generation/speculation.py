@@ -10,27 +10,27 @@ Shapes: B rows, K drafts, V vocabulary.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from deepseek_lab.generation.distribution import drawn
-from deepseek_lab.generation.noise import ACCEPT, DRAW, INSTEAD, uniform
+from deepseek_lab.generation.noise import ACCEPT, DRAW, INSTEAD, uniforms
 from deepseek_lab.generation.samples import Row
 
 
-def verified(row: Row, drafts: Sequence[int], q_KV: Tensor, p_JV: Tensor) -> list[int]:
-    """The next 1 to K + 1 tokens of a row; p_JV (K + 1, V) are the main model's after each draft."""
-    for place, draft in enumerate(drafts):
-        ratio = float(p_JV[place, draft]) / float(q_KV[place, draft])
-        if not _number(row, place, ACCEPT) < ratio:
-            left_V = (p_JV[place] - q_KV[place]).clamp(min=0)
-            return [*drafts[:place], _token(row, place, INSTEAD, left_V)]
-    return [*drafts, _token(row, len(drafts), DRAW, p_JV[len(drafts)])]
-
-
-def _number(row: Row, place: int, purpose: int) -> float:
-    return uniform(row.request.seed, row.sample, len(row.ids) + place, purpose)
-
-
-def _token(row: Row, place: int, purpose: int, mass_V: Tensor) -> int:
-    aim = mass_V.new_tensor([_number(row, place, purpose)])
-    return int(drawn(mass_V[None], aim))
+def verified(rows: Sequence[Row], drafts: Sequence[Sequence[int]], q_BKV: Tensor, p_BJV: Tensor) -> list[list[int]]:
+    """The next 1 to K + 1 tokens of each row; p_BJV (B, K + 1, V) are the main model's after each draft."""
+    depth, device = q_BKV.shape[1], q_BKV.device
+    draft_BK = torch.tensor(drafts, device=device)
+    p_BK, q_BK = (x_BKV.gather(2, draft_BK[..., None]).squeeze(2) for x_BKV in (p_BJV[:, :depth], q_BKV))
+    counters = [row.counter(place) for row in rows for place in range(depth)]
+    number_BK = torch.from_numpy(uniforms(counters, ACCEPT)).view(len(rows), depth).to(device)
+    kept_B = (number_BK < p_BK / q_BK).long().cumprod(1).sum(1)
+    # Behind the last draft stands a 0, so that all of p is left where every draft is kept.
+    left_BJV = (p_BJV - torch.nn.functional.pad(q_BKV, (0, 0, 0, 1))).clamp(min=0)
+    left_BV = left_BJV[torch.arange(len(rows), device=device), kept_B]
+    kept = kept_B.tolist()
+    purposes = [DRAW if n == depth else INSTEAD for n in kept]
+    aims = uniforms([row.counter(n) for row, n in zip(rows, kept, strict=True)], purposes)
+    last = drawn(left_BV, torch.from_numpy(aims).to(device)).tolist()
+    return [[*draft[:n], token] for draft, n, token in zip(drafts, kept, last, strict=True)]

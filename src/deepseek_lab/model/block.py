@@ -31,10 +31,15 @@ class Block(nn.Module):
         self.ffn = ffn.build(dim, layer_index=layer_index)
 
     def forward(
-        self, x_BTD: Tensor, context: AttentionContext, cache_BL: Tensor | None = None
+        self,
+        x_BTD: Tensor,
+        context: AttentionContext,
+        cache_BL: Tensor | None = None,
+        chosen_BTK: Tensor | None = None,
     ) -> tuple[Tensor, RoutingStatistics | None]:
-        """(B, T, D) -> (B, T, D) and, for a mixture, what its router did."""
+        """(B, T, D) -> (B, T, D) and, for a mixture, what its router did, or was told to do (`chosen_BTK`)."""
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), context, cache_BL)
-        y = self.ffn(self.ffn_norm(x_BTD))
+        normed_BTD = self.ffn_norm(x_BTD)
+        y = self.ffn(normed_BTD) if chosen_BTK is None else self.ffn(normed_BTD, chosen_BTK)
         y_BTD, statistics = y if isinstance(y, tuple) else (y, None)
         return x_BTD + y_BTD, statistics

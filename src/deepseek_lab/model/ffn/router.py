@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.model.linear import project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,8 @@ class Router(nn.Module):
     def logits(self, x_ND: Tensor) -> Tensor:
         """(N, D) -> (N, E) fp32 (fp64 for fp64)."""
         wide = torch.promote_types(x_ND.dtype, torch.float32)
+        if not torch.is_autocast_enabled(x_ND.device.type):
+            return project(x_ND.to(wide), self.weight.to(wide))
         with torch.autocast(x_ND.device.type, enabled=False):
             return F.linear(x_ND.to(wide), self.weight.to(wide))
 
@@ -89,10 +92,11 @@ class SigmoidRouter(Router):
         if config.n_expert_groups > 1 and config.n_routed_experts // config.n_expert_groups < 2:
             raise ConfigError("leaves groups of one expert, but a group's score is the sum of two", "n_expert_groups")
 
-    def forward(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, D) -> affinity (N, E), weights (N, K), chosen experts (N, K)."""
+    def forward(self, x_ND: Tensor, chosen_NK: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) -> affinity (N, E), weights (N, K), chosen experts (N, K), which may be given."""
         affinity_NE = self.logits(x_ND).sigmoid()
-        chosen_NK = self.choose(affinity_NE.detach())
+        if chosen_NK is None:
+            chosen_NK = self.choose(affinity_NE.detach())
         weight_NK = affinity_NE.gather(1, chosen_NK)
         if self.config.norm_topk_prob:
             weight_NK = weight_NK / (weight_NK.sum(dim=-1, keepdim=True) + 1e-20)
@@ -112,18 +116,22 @@ class SoftmaxRouter(Router):
 
     selection_bias_E: Tensor | None = None
 
-    def forward(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, D) -> affinity (N, E), weights (N, K), chosen experts (N, K).
+    def forward(self, x_ND: Tensor, chosen_NK: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) -> affinity (N, E), weights (N, K), chosen experts (N, K), which may be given.
 
         As in DeepSeek's own code the weights are either normalised or scaled, never both.
         """
         affinity_NE = self.logits(x_ND).softmax(dim=-1)
-        choice_NE = affinity_NE.detach()
-        if self.config.n_expert_groups > 1:
-            in_groups = choice_NE.unflatten(1, (self.config.n_expert_groups, -1))
-            choice_NE = self.mask_groups(choice_NE, in_groups.amax(dim=-1), 0.0)
-        chosen_NK = choice_NE.topk(self.config.n_activated_experts, dim=-1, sorted=False).indices
+        if chosen_NK is None:
+            chosen_NK = self.choose(affinity_NE.detach())
         weight_NK = affinity_NE.gather(1, chosen_NK)
         if self.config.norm_topk_prob and self.config.n_activated_experts > 1:
             return affinity_NE, weight_NK / (weight_NK.sum(dim=-1, keepdim=True) + 1e-20), chosen_NK
         return affinity_NE, weight_NK * self.config.route_scale, chosen_NK
+
+    def choose(self, affinity_NE: Tensor) -> Tensor:
+        """(N, E) probabilities -> (N, K) likeliest experts within the best groups."""
+        if self.config.n_expert_groups > 1:
+            in_groups = affinity_NE.unflatten(1, (self.config.n_expert_groups, -1))
+            affinity_NE = self.mask_groups(affinity_NE, in_groups.amax(dim=-1), 0.0)
+        return affinity_NE.topk(self.config.n_activated_experts, dim=-1, sorted=False).indices
