@@ -72,13 +72,13 @@ def train(cfg: DictConfig) -> float:
     if (folder / "DONE").exists() and not cfg.resume:
         print(f"finished already: {folder}", flush=True)
         return float(json.loads((folder / "summary.json").read_text())["metrics"]["val/loss"])
-    _quiet_lightning()
+    quiet_lightning()
     run = TrainingRun(cfg, folder)
     run.fit()
     return run.stage.latest["val/loss"]
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run.
 
     FSDP2 warns of views that a model returns (routing statistics): nothing here changes them in place.
