@@ -5,6 +5,7 @@ from typing import Any
 from deepseek_lab.checkpoint.huggingface import families
 from deepseek_lab.checkpoint.huggingface.families import ARCHITECTURES
 from deepseek_lab.checkpoint.huggingface.published_rope import write_rope
+from deepseek_lab.checkpoint.huggingface.sheet import Names
 from deepseek_lab.config import ConfigError
 from deepseek_lab.model.attention.grouped import GroupedAttention
 from deepseek_lab.model.attention.latent import LatentAttention
@@ -102,7 +103,7 @@ def published_config(config: Transformer.Config) -> dict[str, Any]:
     }
 
 
-def _named(config: Any, names: families.Names) -> dict[str, Any]:
+def _named(config: Any, names: Names) -> dict[str, Any]:
     return {theirs: getattr(config, ours) for ours, theirs in names.items()}
 
 

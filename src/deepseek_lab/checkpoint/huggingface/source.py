@@ -154,10 +154,7 @@ def _require_no_remote_code(values: dict[str, Any], where: Path) -> None:
         raise DataError(f"{where}: auto_map is no object")
     for target in given.values():
         repository, _, module = str(target).rpartition("--")
-        own = module.split(".")[0] in ("configuration_deepseek", "modeling_deepseek")
-        if (
-            not own
-            or values.get("model_type") not in ARCHITECTURES
-            or repository.split("/")[0] not in ("", "deepseek-ai")
-        ):
+        known = module.split(".")[0] in ("configuration_deepseek", "modeling_deepseek")
+        released = known and repository.split("/")[0] in ("", "deepseek-ai")
+        if not released or values.get("model_type") not in ARCHITECTURES:
             raise DataError(f"{where}: auto_map asks for code of its own ({str(target)[:80]!r}), which is never run")

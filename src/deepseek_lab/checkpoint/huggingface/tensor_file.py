@@ -60,7 +60,7 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: BinaryIO = path.open("rb", buffering=0)  # type: ignore[assignment]
+            self._file: BinaryIO = path.open("rb", buffering=0)
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None
         self.entries = {entry.name: entry for entry in self._contents()}
@@ -106,7 +106,7 @@ class TensorFile:
         tensor = torch.empty(entry.shape, dtype=entry.dtype) if into is None else into
         assert (tensor.dtype, tuple(tensor.shape)) == (entry.dtype, entry.shape)
         if tensor.numel():
-            self._fill(memoryview(as_bytes(tensor).numpy()), entry)
+            self._fill(as_bytes(tensor).numpy().data, entry)
         return tensor
 
     def _fill(self, room: memoryview, entry: Entry) -> None:
@@ -165,6 +165,6 @@ def write_tensors(path: Path, tensors: Iterable[Description], produce: Callable[
             tensor = produce(row.name).detach().to("cpu", row.dtype).contiguous()
             assert tuple(tensor.shape) == row.shape, row.name
             if tensor.numel():
-                file.write(memoryview(as_bytes(tensor).numpy()))
+                file.write(as_bytes(tensor).numpy().data)
 
     write_atomically(path, write)
