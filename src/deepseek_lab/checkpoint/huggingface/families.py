@@ -129,6 +129,9 @@ def _read_grouped(sheet: Sheet, kind: str) -> GroupedAttention.Config:
     values = sheet.take(GROUPED)
     if values["n_kv_heads"] is None:
         values["n_kv_heads"] = values["n_heads"]
+    dim, heads = sheet.get("hidden_size"), values["n_heads"]
+    if type(dim) is int and type(heads) is int and heads > 0 and values["head_dim"] == dim // heads:
+        values["head_dim"] = None  # what it is anyway
     if kind == "qwen2":
         _require_whole_attention(sheet)
     bias = sheet.get("attention_bias")

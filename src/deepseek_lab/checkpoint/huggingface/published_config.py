@@ -14,15 +14,15 @@ from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.model.transformer import Transformer
 
 
-def model_type_of(config: Transformer.Config) -> str:
-    """The published `model_type` that computes what `config` does.
+def model_type_of(config: Transformer.Config, preferred: str | None = None) -> str:
+    """The published `model_type` that computes what `config` does; `preferred` where it is one of several.
 
     Raises ConfigError, naming the field, for a network that no published class computes.
     """
     if isinstance(config.attention, GroupedAttention.Config):
         kind = _type_of_grouped(config, config.attention)
     elif isinstance(config.attention, LatentAttention.Config):
-        kind = _type_of_latent(config, config.attention)
+        kind = _type_of_latent(config, config.attention, preferred)
     else:
         raise ConfigError(f"of {type(config.attention).__qualname__} is in no published class", "attention")
     _require_mtp(config, kind)
@@ -54,13 +54,16 @@ def _type_of_deepseek_moe(ffn: MixtureOfExperts.Config, attention: GroupedAttent
     return "deepseek"
 
 
-def _type_of_latent(config: Transformer.Config, attention: LatentAttention.Config) -> str:
+def _type_of_latent(config: Transformer.Config, attention: LatentAttention.Config, preferred: str | None) -> str:
     ffn = config.ffn
     if isinstance(ffn, DenseFeedForward.Config):
         if ffn.bias:
             raise ConfigError("is not published with attention=mla", "ffn.bias")
-        return "deepseek_v3"
+        either = attention.rope_layout == "interleaved" and config.dim % attention.n_heads == 0
+        return "deepseek_v2" if either and preferred == "deepseek_v2" else "deepseek_v3"
     if ffn.router == "sigmoid":
+        if ffn.n_routed_experts < 2:
+            raise ConfigError("is 1, and the published sigmoid router adds the best two", "ffn.n_routed_experts")
         return "deepseek_v3"
     if attention.rope_layout != "interleaved":
         raise ConfigError("is half_split, which is published with a sigmoid router only", "attention.rope_layout")
@@ -84,9 +87,9 @@ def _require_mtp(config: Transformer.Config, kind: str) -> None:
         raise ConfigError("are published as mixtures, and here their FFN is dense", "mtp modules")
 
 
-def published_config(config: Transformer.Config) -> dict[str, Any]:
+def published_config(config: Transformer.Config, preferred: str | None = None) -> dict[str, Any]:
     """What config.json says of the network, without dtype and token ids. Raises ConfigError (see model_type_of)."""
-    kind = model_type_of(config)
+    kind = model_type_of(config, preferred)
     latent = isinstance(config.attention, LatentAttention.Config)
     attention = _latent(config.attention, kind) if latent else _grouped(config.attention, config.dim, kind)
     return {
@@ -108,8 +111,12 @@ def _named(config: Any, names: Names) -> dict[str, Any]:
 
 
 def _grouped(attention: GroupedAttention.Config, dim: int, kind: str) -> dict[str, Any]:
-    bias = {} if kind == "qwen2" else {"attention_bias": attention.qkv_bias}
-    return _named(attention, families.GROUPED) | {"head_dim": attention.rope_dim_at(dim)} | bias
+    named = _named(attention, families.GROUPED) | {"head_dim": attention.rope_dim_at(dim)}
+    if kind != "qwen2":
+        return named | {"attention_bias": attention.qkv_bias}
+    if named["head_dim"] == dim // attention.n_heads:
+        del named["head_dim"]  # the class qwen2 has no such field
+    return named
 
 
 def _latent(attention: LatentAttention.Config, kind: str) -> dict[str, Any]:
@@ -121,7 +128,7 @@ def _feed_forward(config: Transformer.Config, kind: str) -> dict[str, Any]:
     ffn = config.ffn
     if isinstance(ffn, DenseFeedForward.Config):
         named = _named(ffn, families.DENSE)
-        if kind == "deepseek_v3":
+        if kind in ("deepseek_v2", "deepseek_v3"):
             return named | _no_mixture(config)
         return named | ({"mlp_bias": ffn.bias} if kind == "llama" else {})
     named = _named(ffn, families.MIXTURE)

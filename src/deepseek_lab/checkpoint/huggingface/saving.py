@@ -76,7 +76,7 @@ def _config(
     model: Transformer, origin: Origin, dtype: torch.dtype | None, fp8: bool, tokens: dict[str, int | None] | None
 ) -> dict[str, Any]:
     """The config.json: the network, and what the folder it came from said beside."""
-    config = published_config(model.config)
+    config = published_config(model.config, origin.config.get("model_type"))
     same_kind = origin.config.get("model_type") == config["model_type"]
     beside = {
         name: value
