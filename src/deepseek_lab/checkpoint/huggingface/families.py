@@ -142,10 +142,10 @@ def _read_grouped(sheet: Sheet, kind: str) -> GroupedAttention.Config:
 
 def _require_whole_attention(sheet: Sheet) -> None:
     """Sliding windows are unknown here; many configs give their size without using them."""
-    sliding, first, layers = (sheet.get(n) for n in ("use_sliding_window", "max_window_layers", "num_hidden_layers"))
-    kinds = sheet.get("layer_types") or []
-    slides = sliding and sheet.get("sliding_window", 4096) and (28 if first is None else first) < layers
-    if slides or any(kind != "full_attention" for kind in kinds):
+    first, kinds = sheet.get("max_window_layers"), sheet.get("layer_types") or []
+    reached = type(first) is not int or first < sheet.get("num_hidden_layers")
+    slides = sheet.get("use_sliding_window") and sheet.get("sliding_window", 4096) and reached
+    if slides or not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds):
         raise sheet.refuse("use_sliding_window: attention over a window cannot be loaded")
 
 

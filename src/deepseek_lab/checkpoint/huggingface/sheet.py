@@ -12,10 +12,14 @@ Names = Mapping[str, str]
 """Our field -> the published name of the same number."""
 
 
+_LARGEST = 2**63
+
+
 class Sheet:
     """`values` of the file `where`, over the `defaults` of a family."""
 
     def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
+        self.given = values
         self.values = {**defaults, **values}
         self.where = where
 
@@ -32,7 +36,7 @@ class Sheet:
         value = self.values.get(name, allowed[0])
         if value not in allowed:
             listed = " or ".join(repr(one) for one in allowed)
-            raise DataError(f"{self.where}: {name} is {str(value)[:60]!r}; only {listed} can be loaded")
+            raise DataError(f"{self.where}: {name} is {repr(value)[:60]}; only {listed} can be loaded")
 
     def refuse(self, problem: str) -> DataError:
         """An error of this file."""
@@ -52,10 +56,11 @@ class Sheet:
 
     def require_sane(self, known: set[str]) -> None:
         """Raises DataError for a number that is not finite, or a name that is a slip of one we read."""
-        for name, value in self.values.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise self.refuse(f"{name} is no finite number")
+        for name, value in self.given.items():
+            number = isinstance(value, (int, float))
+            if number and (abs(value) >= _LARGEST or not math.isfinite(value)):
+                raise self.refuse(f"{name[:60]} is no number that a network has")
             if name not in known:
-                close = difflib.get_close_matches(name, known - set(self.values), n=1, cutoff=0.9)
+                close = difflib.get_close_matches(name, known - set(self.given), n=1, cutoff=0.9)
                 if close:
                     raise self.refuse(f"{name[:60]!r} is unknown; did you mean {close[0]!r}?")

@@ -48,7 +48,10 @@ class Source:
         self.folder = TensorFolder(path)
         self.blocks: BlockFormat | None = block_format(self.values.get("quantization_config"), str(where))
         self._require_countable(str(where))
-        self.config: Transformer.Config = read_family(self.values, str(where), self._mtp_depth())
+        try:
+            self.config: Transformer.Config = read_family(self.values, str(where), self._mtp_depth())
+        except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody foresaw
+            raise DataError(f"{where}: describes no network ({str(error).splitlines()[0][:120]})") from None
 
     def _require_countable(self, where: str) -> None:
         """More layers or experts than there are tensors are not even built on `meta`."""

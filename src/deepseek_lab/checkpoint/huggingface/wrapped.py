@@ -45,7 +45,7 @@ _TIED_BY_DEFAULT = ("deepseek_vl", "deepseek_vl_hybrid")
 def unwrap(values: dict[str, Any], where: Path) -> tuple[dict[str, Any], Wrapping]:
     """The language model's own config and where its tensors lie. Raises DataError for an unknown model_type."""
     kind = values.get("model_type")
-    if kind in WRAPPED:
+    if isinstance(kind, str) and kind in WRAPPED:
         wrapping = WRAPPED[kind]
         inner = values.get(wrapping.node)
         if not isinstance(inner, dict):
