@@ -56,12 +56,12 @@ def write(model, folder, **saving):
 
 
 def write_with_mtp(folder, depth=1, copies=True, **changes):
-    """A V3 folder whose last `depth` layers are MTP modules. Gives transformers' model without them."""
+    """A V3 folder whose last `depth` layers are MTP modules, under the names of the released checkpoint."""
     layers = BASE["num_hidden_layers"]
     write(theirs_of("deepseek_v3", **changes, num_hidden_layers=layers + depth), folder)
     edit_config(folder, num_hidden_layers=layers, num_nextn_predict_layers=depth)
     tensors = load_file(folder / "model.safetensors")
-    width = BASE["hidden_size"]
+    width = tensors["model.norm.weight"].shape[0]
     for layer in range(layers, layers + depth):
         prefix = f"model.layers.{layer}."
         for name in ("enorm", "hnorm", "shared_head.norm"):
@@ -75,7 +75,7 @@ def write_with_mtp(folder, depth=1, copies=True, **changes):
 
 
 def edit_config(folder, **changes):
-    """Changes values of config.json; None removes."""
+    """Changes values of config.json; `...` removes."""
     path = folder / "config.json"
     values = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({name: value for name, value in values.items() if value is not ...}))

@@ -171,7 +171,9 @@ def test_a_promised_mtp_layer_that_transformers_dropped_is_not_missed(tmp_path):
 
 def test_what_the_config_says_beside_the_network_is_written_back(tmp_path):
     write(theirs_of("deepseek_v3", eos_token_id=[5, 6]), tmp_path / "there")
-    edit_config(tmp_path / "there", aux_loss_alpha=0.001, auto_map={"AutoConfig": "configuration_deepseek.DeepseekV3Config"})
+    edit_config(
+        tmp_path / "there", aux_loss_alpha=0.001, auto_map={"AutoConfig": "configuration_deepseek.DeepseekV3Config"}
+    )
     save_pretrained(load_pretrained(tmp_path / "there"), tmp_path / "back")
     written = json.loads((tmp_path / "back" / "config.json").read_text())
     assert (written["eos_token_id"], written["aux_loss_alpha"]) == ([5, 6], 0.001)
