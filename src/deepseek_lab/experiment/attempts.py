@@ -97,7 +97,7 @@ def prompt_ids(example: Example, test: AttemptsTest, speaker: Speaker) -> list[i
     """What the model reads for one question."""
     text = test.prompt.replace(QUESTION, example.question)
     if not test.chat:
-        return speaker.chat.encode_plain(text)
+        return speaker.chat.encode_prompt(text)
     return speaker.chat.encode([Message(role="user", content=text)], thinking=test.thinking)
 
 

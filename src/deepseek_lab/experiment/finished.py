@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from deepseek_lab.checkpoint import latest_checkpoint, load_model
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.text.chat import DEEPSEEK_TEMPLATE
 from deepseek_lab.text.tokenizer import Tokenizer
+from deepseek_lab.text.turn_marks import DEEPSEEK_TEMPLATE
 
 
 def stored_config(folder: Path) -> DictConfig:
