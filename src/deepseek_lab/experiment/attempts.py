@@ -20,6 +20,7 @@ from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.experiment.continuation import answered
 from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Completion, Request, Sampling
 from deepseek_lab.objectives.pass_at_k import majority_share, pass_at_k
 from deepseek_lab.report.proportions import CONFIDENCE, bootstrap, wilson
@@ -131,7 +132,7 @@ def _judged(task: Task, example: Example, answers: Sequence[Completion], tokeniz
     return Attempts(example, said, [r.total for r in rewards], [task.vote(text) for text in said], cut_off)
 
 
-def evaluate_task(cfg: DictConfig, run: FinishedRun, task: Task, test: AttemptsTest) -> dict[str, Any]:
+def evaluate_task(cfg: DictConfig, run: FinishedRun | PublishedModel, task: Task, test: AttemptsTest) -> dict[str, Any]:
     """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table."""
     examples = task.examples(cfg.split, test.questions)
     sampling = sampling_of(cfg)

@@ -121,11 +121,16 @@ EXPERIMENTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_networks_of_the_experiments_have_the_classes_they_are_named_for(experiment):
+@pytest.fixture(scope="module")
+def composer():
     register_resolvers()
     with Composer(PROJECT_ROOT / "conf", "train") as composer:
-        config = read_model(task_config(composer.compose([f"experiment={experiment}"])))
+        yield composer
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_networks_of_the_experiments_have_the_classes_they_are_named_for(composer, experiment):
+    config = read_model(task_config(composer.compose([f"experiment={experiment}"])))
     written = published_config(config)
     assert written["model_type"] == EXPERIMENTS[experiment]
     assert written["architectures"] == [ARCHITECTURES[EXPERIMENTS[experiment]]]
