@@ -66,8 +66,13 @@ class PublishedModel:
         marks = marks_for(tokenizer.special_ids)
         return str(given) if given else marks.template if marks else DEEPSEEK_TEMPLATE
 
-    def model(self, device: torch.device) -> Transformer:
-        """The network with its weights, in fp32, in eval mode."""
+    def stored_dtype(self) -> torch.dtype:
+        """What its weights are stored in; fp32 for a GGUF file."""
+        return torch.float32 if is_gguf(self.folder) else Source(self.folder).dtype
+
+    def model(self, device: torch.device, dtype: torch.dtype | None = None) -> Transformer:
+        """The network with its weights, in eval mode; None: fp32 on a CPU, elsewhere as they are stored."""
         if is_gguf(self.folder):
             return load_gguf(self.folder).to(device)
-        return load_pretrained(self.folder, device=device)
+        width = dtype or (torch.float32 if device.type == "cpu" else self.stored_dtype())
+        return load_pretrained(self.folder, width, device)

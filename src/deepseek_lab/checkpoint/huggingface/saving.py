@@ -7,7 +7,7 @@ a model under the name of a whole one. Files that the target holds already, such
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def save_pretrained(
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
     tokens: dict[str, int | None] | None = None,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes config.json, generation_config.json and the weights.
 
@@ -50,6 +51,7 @@ def save_pretrained(
     dtype: of everything else; None keeps the model's own. Selection biases are fp32 in any case.
     shard_bytes: a file holds at most as much, or one tensor
     tokens: bos_token_id, eos_token_id and pad_token_id; None takes those of the folder that the model came from
+    beside: writes further files (a tokenizer's) into the folder it is given, which is not yet `path`
     Raises ConfigError, naming the field, for a network that no published class computes; OSError from the disk.
     """
     origin = origin_of(model)
@@ -65,6 +67,8 @@ def save_pretrained(
         _write_weights(partial, content, shard_bytes)
         _write_json(partial / "generation_config.json", {name: config[name] for name in _TOKENS})
         _write_json(partial / CONFIG, config)
+        if beside is not None:
+            beside(partial)
         _take_names(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -95,6 +95,16 @@ class Source:
             twice["lm_head.weight"] = "embedding.weight"
         return twice
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the config says of the weights, else what most of them are; fp32 for FP8 without a word."""
+        named = self.values.get("torch_dtype", self.values.get("dtype"))
+        if isinstance(named, str) and (known := {str(d).removeprefix("torch."): d for d in FLOATS}.get(named)):
+            return known
+        kinds = [self.folder.entry(name).dtype for name in self.folder.names]
+        most = max(set(kinds), key=kinds.count)
+        return most if most in FLOATS else torch.float32
+
     def stored(self, name: str) -> str:
         """The name in the files of a tensor of the language model."""
         return self.wrapping.outer(name)
@@ -107,14 +117,18 @@ class Source:
         wanted = {name: tuple(place.view(tensors[place.ours]).shape) for name, place in self.places.items()}
         wanted |= {name: tuple(tensors[ours].shape) for name, ours in self.copies.items() if ours in tensors}
         wrong = [problem for name in wanted if name in found if (problem := self._problem(found[name], wanted[name]))]
-        rest = [name for name in found if name not in wanted and name not in self.copies]
+        rest = [n for n in found if n not in wanted and n not in self.copies and not self._is_scale(found[n])]
         over = [found[name] for name in rest if self._passed_over(name, found[name])]
         unexpected = [found[name] for name in rest if not self._passed_over(name, found[name])]
         return Comparison(missing, unexpected, wrong, over + [found[n] for n in self.copies if n in found])
 
     def _passed_over(self, inner: str, stored: str) -> bool:
-        scaled = stored.endswith(SCALE) and stored.removesuffix(SCALE) + ".weight" in self.folder
-        return scaled or bool(STALE.fullmatch(inner)) or self.wrapping.is_foreign(stored)
+        return bool(STALE.fullmatch(inner)) or self.wrapping.is_foreign(stored)
+
+    def _is_scale(self, stored: str) -> bool:
+        weight = stored.removesuffix(SCALE) + ".weight"
+        narrow = stored.endswith(SCALE) and weight in self.folder
+        return narrow and self.folder.entry(weight).dtype not in FLOATS
 
     def _problem(self, name: str, shape: tuple[int, ...]) -> str | None:
         entry = self.folder.entry(name)
