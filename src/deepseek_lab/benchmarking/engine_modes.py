@@ -17,6 +17,7 @@ from rich.table import Table
 from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.finished import FinishedRun, find_run
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import GREEDY, Engine, Request, Sampling
 
 PLAIN = "plain"
@@ -47,7 +48,7 @@ def ways(n_mtp: int, compiled: bool) -> dict[str, dict[str, Any]]:
     return found | ({"compiled": {"compile": True}} if compiled else {})
 
 
-def prompts(run: FinishedRun, n: int) -> list[list[int]]:
+def prompts(run: FinishedRun | PublishedModel, n: int) -> list[list[int]]:
     """The beginnings of `n` held-out rows."""
     config = run.config
     config.resume = str(run.folder)

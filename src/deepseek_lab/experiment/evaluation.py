@@ -14,6 +14,7 @@ from deepseek_lab.experiment.configs import read_configs, task_of
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.experiment.harness import HarnessTest
 from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.experiment.text_loss import TextTest, evaluate_text
 from deepseek_lab.precision import apply, surroundings
 from deepseek_lab.serving.speaker import engine_config, load_speaker, sampling_of
@@ -44,7 +45,7 @@ def evaluate(cfg: DictConfig) -> float:
     return float(figures["loss" if cfg.what == "text" else "val/loss"])
 
 
-def _figures(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, Any]:
+def _figures(cfg: DictConfig, run: FinishedRun | PublishedModel, device: torch.device) -> dict[str, Any]:
     if cfg.what == "needle":
         return evaluate_needles(run, _test_of(cfg, NeedleTest, "needle"), device)
     if cfg.what == "text":
@@ -64,7 +65,7 @@ def _main_figures(results: dict[str, Any]) -> list[float]:
     return [float(values[0]) for values in metrics]
 
 
-def _held_out_loss(cfg: DictConfig, run: FinishedRun, device: torch.device) -> dict[str, float]:
+def _held_out_loss(cfg: DictConfig, run: FinishedRun | PublishedModel, device: torch.device) -> dict[str, float]:
     """The numbers that training logs at a validation, on the split asked for, in the precision of the run."""
     config = run.config
     config.resume = str(run.folder)  # its own tokenizer, should it have started from another run

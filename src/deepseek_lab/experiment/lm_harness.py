@@ -25,6 +25,7 @@ from deepseek_lab.config import ConfigError, nearest
 from deepseek_lab.experiment.continuation import answered
 from deepseek_lab.experiment.finished import FinishedRun
 from deepseek_lab.experiment.harness import HarnessTest
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Request, Sampling
 from deepseek_lab.serving.speaker import Speaker
 from deepseek_lab.text.response import ResponseText
@@ -121,7 +122,7 @@ def _manager(test: HarnessTest) -> TaskManager:
     return manager
 
 
-def evaluate_harness(run: FinishedRun, speaker: Speaker, test: HarnessTest) -> dict[str, Any]:
+def evaluate_harness(run: FinishedRun | PublishedModel, speaker: Speaker, test: HarnessTest) -> dict[str, Any]:
     """Runs the tasks; writes `eval_lm_eval.json` into the run's folder and prints the harness's own table."""
     results = simple_evaluate(
         model=SpeakerLM(speaker, test.batch_size),
@@ -134,5 +135,5 @@ def evaluate_harness(run: FinishedRun, speaker: Speaker, test: HarnessTest) -> d
     )
     print(make_table(results), file=sys.stderr)
     figures = {"lm_eval": results["results"]}
-    write_text_atomically(run.folder / "eval_lm_eval.json", json.dumps(figures, indent=1, default=str) + "\n")
+    write_text_atomically(run.results / "eval_lm_eval.json", json.dumps(figures, indent=1, default=str) + "\n")
     return figures
