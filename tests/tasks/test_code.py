@@ -3,11 +3,13 @@
 import itertools
 import json
 import random
+import re
 
 import pytest
 
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.tasks.code import Code, program_in
+from deepseek_lab.tasks.code_problems import TEMPLATES
 from deepseek_lab.tasks.sandbox.runner import Sandbox, SandboxError
 from deepseek_lab.tasks.task import SPLITS, Example
 
@@ -43,9 +45,9 @@ def said(program):
 def test_every_template_is_solved_by_its_own_program_and_by_no_other(templates):
     draw = random.Random(0)
     examples = templates.examples("train", 200)
-    some = {example.question[:40]: example for example in examples}
-    assert len(some) > 3
-    chosen = [*some.values()]
+    by_template = {re.sub(r"\d+", "", example.answer): example for example in examples}
+    assert len(by_template) == len(TEMPLATES)
+    chosen = [*by_template.values()]
     solved = templates.rewards(chosen, [templates.worked(example, draw).text for example in chosen])
     assert [reward.total for reward in solved] == [1.0] * len(chosen)
     others = [said("def f(x):\n    return -1000")] * len(chosen)

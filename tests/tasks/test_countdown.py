@@ -73,6 +73,8 @@ def test_right_and_wrong_answers():
 def test_division_is_exact():
     third = Example(question="make 8 from 3, 3, 8, 8", answer="8/(3-8/3)")
     assert judged("8/(3-8/3)", "8/(3-(8/3))", "8/3-8/3", example=third) == [0, 0, 0], "the value is 24"
+    third = Example(question="make 3 from 10, 3", answer="")
+    assert judged("10/3", "(10/3)", example=third) == [0, 0], "nearly 3 is not 3"
     assert judged("8/(3-8/3)", example=Example(question="make 24 from 3, 3, 8, 8", answer="")) == [1]
 
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,11 +40,14 @@ def test_right_answers_are_right_and_nothing_near_them(sums):
     assert sums.vote("<answer>7 or so</answer>") == "7 or so"
 
 
-def test_no_credit_for_any_answer_at_all():
+def test_no_credit_for_any_answer_at_all_and_no_scorer_left_behind():
     task = ReasoningGym.Config(dataset="countdown", size=20).build()
     example = task.examples("train", 1)[0]
     rewards = [*judged(task, example, "1", "", "nonsense", "import os"), *task.rewards([example], ["no answer"])]
     assert [reward.total for reward in rewards] == [0.0] * 5, "the package gives 0.01 and 0.05"
+    pid = task._scoring._process.pid
+    del task
+    assert not Path(f"/proc/{pid}").exists() or os.waitpid(pid, os.WNOHANG)[0] == pid
 
 
 def test_splits_share_no_question_whatever_the_seed(sums):
@@ -64,7 +68,7 @@ def test_splits_share_no_question_whatever_the_seed(sums):
         "__import__('os').system('touch {path}')",
         "__import__('os')._exit(0)",
         "__import__('os').kill(__import__('os').getppid(), 9)",
-        "[__import__('os').write(n, b'1.0 ') for n in range(3, 20)]",
+        *(f"[__import__('os').write({n}, b'x 1.0'), __import__('os')._exit(0)]" for n in range(3, 7)),
         "[0] * 10**12",
         "'x' * 9",
         "(" * 900,
@@ -89,6 +93,7 @@ def test_an_answer_cannot_change_how_the_next_is_scored(spirals):
     assert [reward.total for reward in judged(spirals, example, patch, "1 2 3")] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_what_does_not_end_is_ended(spirals):
     (reward,) = judged(spirals, spirals.examples("train", 1)[0], "[n for n in iter(int, 1)]")
     assert reward.total == 0.0
@@ -103,11 +108,21 @@ def test_a_scorer_that_dies_is_started_again(sums):
     assert judged(sums, example, example.answer)[0].total == 1.0
 
 
-def test_no_scorer_is_left_behind():
-    task = ReasoningGym.Config(size=10).build()
-    pid = task._scoring._process.pid
-    del task
-    assert not Path(f"/proc/{pid}").exists() or os.waitpid(pid, os.WNOHANG)[0] == pid
+def test_a_score_that_was_cut_off_is_never_the_next_ones(spirals, monkeypatch):
+    """As when a clock strikes while a score is waited for."""
+    example = spirals.examples("train", 1)[0]
+
+    class Struck(Exception):
+        pass
+
+    def strike():
+        raise Struck
+
+    monkeypatch.setattr("deepseek_lab.tasks.gym_process.select", SimpleNamespace(poll=strike))
+    with pytest.raises(Struck):
+        judged(spirals, example, example.answer)
+    monkeypatch.undo()
+    assert [reward.total for reward in judged(spirals, example, "1 2 3", example.answer)] == [0.0, 1.0]
 
 
 def test_a_machine_without_filters_refuses_and_names_the_way_without(monkeypatch):
@@ -131,7 +146,7 @@ def test_bad_values(values, why):
 
 
 def test_too_few_items_and_other_tasks_questions_are_named(sums):
-    with pytest.raises(ConfigError, match=r"task.size = 10 holds only \d+ test questions"):
-        ReasoningGym.Config(size=10).build().examples("test", 10)
+    with pytest.raises(ConfigError, match=r"task.size = 10000 holds only \d+ test questions, not 9000"):
+        sums.examples("test", 9000)
     with pytest.raises(ValueError, match="no question of chain_sum: '1"):
         sums.rewards([Example(question="1 + 1 = ?", answer="2")], ["<answer>2</answer>"])

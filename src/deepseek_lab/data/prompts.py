@@ -73,6 +73,11 @@ class PromptData:
         self.held_out = task.examples("validation", config.validation_questions)
         self.token_bytes_V: NDArray[np.int64] = tokenizer.token_bytes()
         self.manifest = self._manifest()
+        self.put_by(self.prompt)
+
+    def put_by(self, prompt: QuestionPrompt) -> None:
+        """From now on questions are put in this way, whatever the config says."""
+        self.prompt = prompt
         self.prompt_ids = lru_cache(_KEPT_PROMPTS)(self._prompt_ids)
 
     def _manifest(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.experiment.continuation import answered
 from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Completion, Request, Sampling
 from deepseek_lab.objectives.pass_at_k import majority_share, pass_at_k
 from deepseek_lab.report.proportions import CONFIDENCE, bootstrap, wilson
@@ -126,13 +127,13 @@ def _judged(
     return Attempts(example, said, totals, [task.vote(text) for text in said], cut_off)
 
 
-def evaluate_task(cfg: DictConfig, run: FinishedRun, task: Task, test: AttemptsTest) -> dict[str, Any]:
+def evaluate_task(cfg: DictConfig, run: FinishedRun | PublishedModel, task: Task, test: AttemptsTest) -> dict[str, Any]:
     """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table."""
     examples = task.examples(cfg.split, test.questions)
     sampling = sampling_of(cfg)
     attempts = attempted(task, examples, test, load_speaker(cfg, run), sampling)
     figures = {"task": task.name, "split": cfg.split, **asdict(sampling), **measure(attempts, task.name, test.k)}
-    stem = run.folder / f"eval_{task.name}_{cfg.split}"
+    stem = run.results / f"eval_{task.name}_{cfg.split}"
     _write(stem, figures, attempts)
     Console(stderr=True).print(table_of(figures))
     return figures

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Engine, Sampling
 from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.tokenizer import Tokenizer
@@ -83,7 +84,7 @@ def sampling_of(cfg: DictConfig) -> Sampling:
     return sampling
 
 
-def load_speaker(cfg: DictConfig, run: FinishedRun | None = None) -> Speaker:
+def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = None) -> Speaker:
     """The checkpoint of `cfg` on its device, ready to speak. Raises ConfigError and DataError."""
     knobs, device = engine_config(cfg), device_of(cfg.accelerator)
     if cfg.n_threads:

@@ -1,7 +1,8 @@
 """Programs with unit tests: a completion's program is run on inputs, and only all outputs right is right.
 
-As DeepSeek-Coder-V2's code rewards (§3.5.2), but that a verdict is the tests' own and no reward model is trained
-on it. Programs run in a sandbox; where a machine does not allow it, the task refuses to start.
+This is the 0-1 feedback from which DeepSeek-Coder-V2's code rewards are made. It trains a reward model on it, because
+tests may leave much uncovered; here the verdict itself is the reward. Programs run in a sandbox; where a machine
+does not allow it, the task refuses to start.
 
 The program stands between the answer's tags, with or without a fence of Markdown. Left out: other languages.
 """
@@ -96,9 +97,12 @@ class Code:
         """1 where every output is right. Raises ValueError for another task's examples."""
         keys = [(e.question, completion) for e, completion in zip(examples, completions, strict=True)]
         each_once = dict(zip(keys, examples, strict=True))
-        with ThreadPoolExecutor(self.config.processes or os.cpu_count() or 1) as pool:
+        pool = ThreadPoolExecutor(self.config.processes or os.cpu_count() or 1)
+        try:
             verdicts = {key: pool.submit(self._reward, example, key[1]) for key, example in each_once.items()}
-        return [verdicts[key].result() for key in keys]
+            return [verdicts[key].result() for key in keys]
+        finally:
+            pool.shutdown(cancel_futures=True)  # where a clock of the caller's strikes, the rest is not begun
 
     def vote(self, completion: str) -> str | None:
         """The program's text."""

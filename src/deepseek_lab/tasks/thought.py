@@ -1,6 +1,7 @@
 """The thought in a completion: where it stands, what its lines are, and whether the form of R1-Zero is kept.
 
-The form (DeepSeek-R1 §2.2.2): one thought in its tags, then one answer in its tags, and nothing else.
+The form (DeepSeek-R1 §2.2.2): one thought in its tags, then one answer in its tags, and nothing else. The thought
+may be empty: whether there is any is a matter of `language` and of length, not of form.
 
 Everything here is linear in the completion's length.
 """

@@ -17,7 +17,7 @@ from deepseek_lab.tasks.code import Code
 from deepseek_lab.tasks.code_problems import CodeExample
 from deepseek_lab.tasks.sandbox.runner import Outcome, Sandbox
 
-LIMITS = {"cpu_seconds": 1, "wall_seconds": 2.5, "memory_bytes": 256 * 2**20}
+LIMITS = {"cpu_seconds": 1, "wall_seconds": 5.0, "memory_bytes": 256 * 2**20}
 
 
 def built(kind):
@@ -117,7 +117,6 @@ def test_that_an_honest_program_is_right_here(task):
         ("while True: pass", "took too much processor time"),
         ("import signal\nfor s in {1, 2, 15, 24}: signal.signal(s, lambda *_: 0)\nwhile True: pass",
          "took too much processor time"),
-        ("import time\nwhile True:\n    try: time.sleep(100)\n    except BaseException: pass", "timed out"),
         ("import os\nwhile True: os.write(1, b'x' * 10**6)", "wrote too much"),
         ("f = lambda x: 'x' * 10**6", "wrote too much"),
     ],
@@ -125,7 +124,13 @@ def test_that_an_honest_program_is_right_here(task):
 def test_what_does_not_end_is_ended(task, program, ending):
     reward = judged(task, program)
     assert (reward.total, reward.failure) == (0.0, ending)
-    assert reward.reproducible == (ending != "timed out"), "the clock decided"
+    assert reward.reproducible
+
+
+def test_what_only_waits_is_ended_by_the_clock():
+    task = Code.Config(sandbox="unsafe", processes=1, cpu_seconds=1, wall_seconds=1.0).build()
+    reward = judged(task, "import time\nwhile True:\n    try: time.sleep(100)\n    except BaseException: pass")
+    assert (reward.total, reward.failure, reward.reproducible) == (0.0, "timed out", False)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_what_does_not_end_is_ended(task, program, ending):
 def test_memory_is_bounded(task, program):
     reward = judged(task, program)
     assert reward.total == 0.0
-    assert reward.failure.startswith(("MemoryError", "OSError", "took too much processor time", "ended early"))
+    assert reward.failure.startswith(("MemoryError", "OSError", "took too much", "ended early", "timed out"))
 
 
 def outcome_of(sandbox, program):
