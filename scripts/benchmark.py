@@ -1,7 +1,7 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
-training, decoding: beside transformers (needs the `dev` extra). attention: MLA decoding absorbed, expanded and with
-all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
+training, decoding, rl: beside transformers, and TRL (needs the `dev` extra). attention: MLA decoding absorbed,
+expanded and with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
 cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. precision: what
 emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
 Figures are comparable within one run only; close other programs.
@@ -20,6 +20,7 @@ ROWS = {
     "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
     "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],
+    "rl": ["prompt16", "prompt128", "prompt512"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
     "sweep": ["nano", "micro"],
 }
@@ -104,6 +105,12 @@ def engine(chosen: argparse.Namespace) -> None:
     measure_rows(chosen, engine_modes, measure)
 
 
+def rl(chosen: argparse.Namespace) -> None:
+    from deepseek_lab.benchmarking import rl
+
+    measure_rows(chosen, rl, lambda name, say: rl.measure(name, chosen.rounds, say))
+
+
 def measure_rows(
     chosen: argparse.Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]
 ) -> None:
@@ -124,6 +131,7 @@ BENCHMARKS = {
     "attention": attention,
     "engine": engine,
     "recompute": recompute,
+    "rl": rl,
     "precision": precision,
     "sweep": sweep,
 }

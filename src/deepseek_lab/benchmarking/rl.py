@@ -66,7 +66,7 @@ class OurTurn(Callback):
 def _their_turn(turns: Turns) -> Any:
     from transformers import TrainerCallback
 
-    class TheirTurn(TrainerCallback):  # type: ignore[misc]
+    class TheirTurn(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             turns.begin(THEIRS)
 

@@ -121,7 +121,7 @@ def our_stage(n_prompt: int, theirs: Any) -> Any:
         rollout=_rollout(),
         epochs=1,
         minibatches=1,
-        micro_tokens=1 << 30,
+        micro_tokens=2048,
         reference_every=None,
         router_bias="frozen",
         routing_replay=False,
@@ -131,7 +131,13 @@ def our_stage(n_prompt: int, theirs: Any) -> Any:
     )
     optimizer = AdamW.Config(lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0, max_grad_norm=1.0, fused=True)
     return config.build(
-        model, data, _no_balance(), optimizer=optimizer, schedule=Constant.Config(warmup_steps=0), seed=0, precision=None
+        model,
+        data,
+        _no_balance(),
+        optimizer=optimizer,
+        schedule=Constant.Config(warmup_steps=0),
+        seed=0,
+        precision=None,
     )
 
 
@@ -178,11 +184,11 @@ def _no_balance() -> Balance:
 
 def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) -> Any:
     """TRL's trainer of transformers' network."""
+    import transformers
+    import trl
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast
-    from trl import GRPOConfig, GRPOTrainer
 
-    arguments = GRPOConfig(
+    arguments = trl.GRPOConfig(
         output_dir=folder,
         per_device_train_batch_size=PROMPTS * GROUP,
         num_generations=GROUP,
@@ -205,13 +211,14 @@ def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) 
     )
     inner = Bytes.Config().build()
     names = {"eos_token": inner.decode([inner.eos_id]), "pad_token": "<｜▁pad▁｜>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner._inner, **names)
-    return GRPOTrainer(
+    fast: Any = transformers.PreTrainedTokenizerFast
+    trainer: Any = getattr(trl, "GRPOTrainer")  # noqa: B009  its package exports it lazily
+    return trainer(
         model=_their_network(n_prompt),
         reward_funcs=lambda completions, **rest: [score(text) for text in completions],
         args=arguments,
         train_dataset=Dataset.from_list([{"prompt": text} for text in prompts(n_prompt)]),
-        processing_class=tokenizer,
+        processing_class=fast(tokenizer_object=inner._inner, **names),
         callbacks=callbacks,
     )
 

@@ -94,7 +94,11 @@ class Drawing:
             for prompt, place in zip(prompts, places, strict=True)
         ]
         # A new engine each time: what it has grown to must not depend on whether the run was resumed.
-        answers = Engine(policy, max_rows=self.config.max_rows, record_routing=_has_mixtures(policy)).run(requests)
+        engine = Engine(policy, max_rows=self.config.max_rows, record_routing=_has_mixtures(policy))
+        was_training = policy.training
+        policy.eval()
+        answers = engine.run(requests)
+        policy.train(was_training)
         for completion in (completion for each in answers for completion in each):
             if completion.finish_reason == "error":
                 raise RolloutError(f"{purpose}: {completion.error}")
