@@ -26,7 +26,7 @@ from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.experiment.training import TrainingRun, quiet_lightning
 
 NETWORK = ("model", "attention", "ffn", "mtp", "balance", "precision")
-CHOSEN = ("task", "prompt", "rollout", "loss")
+CHOSEN = ("task", "template", "rollout", "loss")
 _SECONDS = ("perf/rollout_seconds", "perf/reward_seconds", "perf/update_seconds")
 
 
