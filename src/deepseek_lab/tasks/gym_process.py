@@ -43,7 +43,7 @@ class ScoringProcess:
             self.score(0, "?")
         except SandboxError as error:
             raise ConfigError(
-                f"cannot be filtered on this machine ({error}); scoring=unsafe runs the package's scoring, which may "
+                f"cannot be filtered on this machine ({error}); task.scoring=unsafe runs the package's scoring, which may "
                 "evaluate what the model wrote, with limits alone",
                 "scoring",
             ) from None
