@@ -1,0 +1,56 @@
+"""What can be refused of a recipe before its first step runs: every command line is composed.
+
+Left out: what needs an earlier step's result (whether a start has the same shape). The step itself refuses that, in
+the same one line, when its turn comes.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from deepseek_lab.command_line import PROJECT_ROOT
+from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.jobs import check_values
+from deepseek_lab.config import ConfigError
+from deepseek_lab.experiment.configs import leaf_of
+from deepseek_lab.pipeline.planned import PLACE, PlannedStep, planned
+from deepseek_lab.pipeline.recipe import Recipe
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises ConfigError for the first step whose command line cannot be composed, with its name."""
+    if cfg.until is not None and cfg.until not in cfg.recipe.steps:
+        raise ConfigError(f"must be a step of the recipe or null, not {cfg.until!r}", "until")
+    if cfg.n_threads is not None and (not isinstance(cfg.n_threads, int) or cfg.n_threads < 1):
+        raise ConfigError(f"must be null or an integer of at least 1, not {cfg.n_threads!r}", "n_threads")
+    check_steps(planned(read_recipe(cfg), Path(str(cfg.folder))))
+
+
+def read_recipe(cfg: DictConfig) -> Recipe:
+    """The chosen recipe. Raises ConfigError with the path of the offending key."""
+    recipe: Recipe = leaf_of(cfg, "recipe").build()
+    return recipe
+
+
+def check_steps(steps: Sequence[PlannedStep]) -> None:
+    """Composes each command line once; the steps of other seeds and models differ in values only."""
+    seen: set[tuple[str, ...]] = set()
+    for script in PLACE:
+        with ExitStack() as stack:
+            composer = None
+            for step in steps:
+                keys = (script, *(line for line in step.overrides if not line.startswith(("seed=", "checkpoint="))))
+                if step.script != script or keys in seen:
+                    continue
+                seen.add(keys)
+                composer = composer or stack.enter_context(Composer(PROJECT_ROOT / "conf", script))
+                _composed(composer, step)
+
+
+def _composed(composer: Composer, step: PlannedStep) -> None:
+    try:
+        check_values(composer.compose(step.overrides))
+    except ConfigError as error:
+        raise ConfigError(f"{error}", f"step {step.key}:") from None

@@ -1,0 +1,132 @@
+"""The steps of a recipe as jobs: folders and command lines, in the order in which they run.
+
+A step's folder carries a hash of its script, its overrides and the hashes of all it reads. A step that is changed in
+the recipe, or stands behind one that is, gets a new folder and runs; what it had made before stays, and is found
+again when the change is taken back.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepseek_lab.command_line import PROJECT_ROOT
+from deepseek_lab.command_line.resume import quoted
+from deepseek_lab.pipeline.recipe import REFERENCE, START_KEY, Measurement, Recipe, Step
+from deepseek_lab.sweep.job_process import PlannedJob
+
+PLACE = {"train": "hydra.run.dir", "evaluate": "out", "rejection_sampling": "out"}
+"""The override that says where a script writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """A step of one seed, or a test of what it made.
+
+    key: unique in the plan, `zero` or `zero.held_out`, behind `seed2.` where there are several seeds
+    of: the step that a test measures; None for the step itself
+    """
+
+    key: str
+    name: str
+    test: str | None
+    seed: int
+    step: Step
+    what: str
+    minutes: float
+    script: str
+    overrides: tuple[str, ...]
+    folder: Path
+    needs: tuple["PlannedStep", ...]
+
+    @property
+    def job(self) -> PlannedJob:
+        """The process that makes it."""
+        return self.job_with([])
+
+    def job_with(self, more: Sequence[str]) -> PlannedJob:
+        """The same with overrides that were not known before."""
+        script = str(PROJECT_ROOT / "scripts" / f"{self.script}.py")
+        command = [sys.executable, script, *self.overrides, *more, f"{PLACE[self.script]}={quoted(self.folder)}"]
+        return PlannedJob(folder=self.folder, command=command)
+
+
+def planned(recipe: Recipe, root: Path) -> list[PlannedStep]:
+    """Every step and its tests, seed by seed; folders below `root`."""
+    return [step for seed in recipe.config.seeds for step in _of_seed(recipe, seed, root)]
+
+
+def _of_seed(recipe: Recipe, seed: int, root: Path) -> Iterator[PlannedStep]:
+    several = len(recipe.config.seeds) > 1
+    folder, prefix = (root / f"seed{seed}", f"seed{seed}.") if several else (root, "")
+    made: dict[str, PlannedStep] = {}
+    for name, step in recipe.steps.items():
+        common = [*recipe.config.common, f"seed={seed}"] if step.script == "train" else []
+        made[name] = _planned(name, step, [*common, *step.overrides], made, folder, prefix, seed)
+        yield made[name]
+        for test, measurement in recipe.tests_of(step).items():
+            yield _test(test, measurement, made[name], folder, prefix)
+
+
+def _planned(
+    name: str,
+    step: Step,
+    overrides: Sequence[str],
+    made: dict[str, PlannedStep],
+    folder: Path,
+    prefix: str,
+    seed: int,
+) -> PlannedStep:
+    start = [f"{START_KEY[step.script]}={{steps.{step.start}}}"] if step.start else []
+    needs = {needed: made[needed] for needed in step.needs}
+    lines = [*overrides, *start]
+    digest = _digest(step.script, [*lines, *step.equal_flops], list(needs.values()))
+    folders = {needed: one.folder for needed, one in needs.items()}
+    filled = [_filled(line, folders) for line in lines]
+    return PlannedStep(
+        key=prefix + name,
+        name=name,
+        test=None,
+        seed=seed,
+        step=step,
+        what=step.what,
+        minutes=step.minutes,
+        script=step.script,
+        overrides=tuple(filled),
+        folder=folder / f"{name}-{digest}",
+        needs=tuple(needs.values()),
+    )
+
+
+def _filled(override: str, folders: Mapping[str, Path]) -> str:
+    """An override with the folders it names."""
+    key, _, value = override.partition("=")
+    if not REFERENCE.search(value):
+        return override
+    return f"{key}={quoted(REFERENCE.sub(lambda found: str(folders[found[1]]), value))}"
+
+
+def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, prefix: str) -> PlannedStep:
+    overrides = [*measurement.overrides, f"checkpoint={quoted(of.folder)}"]
+    digest = _digest("evaluate", measurement.overrides, [of])
+    return PlannedStep(
+        key=f"{prefix}{of.name}.{name}",
+        name=of.name,
+        test=name,
+        seed=of.seed,
+        step=of.step,
+        what=measurement.what,
+        minutes=measurement.minutes,
+        script="evaluate",
+        overrides=tuple(overrides),
+        folder=folder / f"{of.name}.{name}-{digest}",
+        needs=(of,),
+    )
+
+
+def _digest(script: str, overrides: Sequence[str], needs: Sequence[PlannedStep]) -> str:
+    """8 hex digits of a command and all that went into it."""
+    words = json.dumps([script, list(overrides), [one.folder.name for one in needs]])
+    return hashlib.sha256(words.encode()).hexdigest()[:8]
