@@ -88,7 +88,7 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
     root = next(root for root in ROOTS if group in groups_of(root))
     cfg = composed(root, f"{group}={name}")
     missing = OmegaConf.missing_keys(cfg)
-    assert {key.split(".")[0] for key in missing} <= {"checkpoint", "data", "stage", "tokenizer"}, (
+    assert {key.split(".")[0] for key in missing} <= {"checkpoint", "data", "stage", "task", "tokenizer"}, (
         "only where something lies has no default"
     )
     for key in missing:

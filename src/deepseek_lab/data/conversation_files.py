@@ -8,16 +8,16 @@ Left out: conversations without an answer, which teach nothing here and are refu
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.config import DataError
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Role, Turn
 from deepseek_lab.data.corpus import CorpusConfig
+from deepseek_lab.jsonl import jsonl_files, jsonl_rows
 
 
 class JsonLines(ConversationCorpus):
@@ -36,7 +36,7 @@ class JsonLines(ConversationCorpus):
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every object with the place it stands at. Raises DataError, with that place, for anything else."""
-        return json_rows(self.files)
+        return jsonl_rows(self.files)
 
 
 class ConversationFiles(JsonLines):
@@ -55,31 +55,6 @@ class ConversationFiles(JsonLines):
             if turns[-1].role != "assistant":
                 raise DataError(f"{where}: the conversation ends without an answer of the assistant")
             yield Conversation(str(number), turns, held_out_with=question_of(turns))
-
-
-def jsonl_files(path: str) -> list[Path]:
-    """The files that `path` names. Raises ConfigError when there are none."""
-    root = Path(path).expanduser()
-    files = sorted(root.rglob("*.jsonl")) if root.is_dir() else [root]
-    if not files or not files[0].is_file():
-        raise ConfigError(f"names no .jsonl file: {path}", "path")
-    return files
-
-
-def json_rows(files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object with the place it stands at. Raises DataError, with that place, for anything else."""
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{file}, line {number} is no JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{file}, line {number} is no JSON object")
-                yield f"{file}, line {number}", row
 
 
 def turns_of(row: dict[str, Any], where: str) -> tuple[Turn, ...]:

@@ -21,9 +21,10 @@ from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Turn
-from deepseek_lab.data.conversation_files import JsonLines, jsonl_files, question_of, turns_in
+from deepseek_lab.data.conversation_files import JsonLines, question_of, turns_in
 from deepseek_lab.data.corpus import CorpusConfig
 from deepseek_lab.data.embedded_instructions import EmbeddedInstructions
+from deepseek_lab.jsonl import jsonl_files
 
 BEFORE = ("", "Sure! ", "Well, let me think about that. ", "As an assistant I am glad to help: ")
 AFTER = ("", " Thank you for asking.", " I hope that this answer helps you a lot.")

@@ -129,7 +129,7 @@ class ExperimentConfigs:
 def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
     model = read_model(cfg)
-    leaves = {name: leaf_of(cfg, name) for name in LEAVES}
+    leaves = {name: _leaf(cfg, name) for name in LEAVES}
     if starts := [run for run in (cfg.init_from, getattr(leaves["stage"], "teacher", None)) if run]:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
         leaves["tokenizer"] = tokenizer_of(cfg.resume) if cfg.resume else shared_tokenizer(starts)
@@ -143,20 +143,23 @@ def read_model(cfg: DictConfig) -> Transformer.Config:
     """The network alone. Raises ConfigError with the path of the offending key."""
     sheet = read_sheet(cfg)
     own = {name: getattr(sheet, name) for name in SHEET_READS}
-    model = Transformer.Config(**own, **{name: leaf_of(cfg, name) for name in PARTS})
+    model = Transformer.Config(**own, **{name: _leaf(cfg, name) for name in PARTS})
     _check_attention(cfg, model)
     return model
 
 
 def read_match(cfg: DictConfig) -> Match.Config:
     """The rule that makes the jobs of a sweep fair; none in the config of an older run. Raises ConfigError."""
-    rule: Match.Config = leaf_of(cfg, "match") if "match" in cfg else UNMATCHED
+    rule: Match.Config = _leaf(cfg, "match") if "match" in cfg else UNMATCHED
     return rule
 
 
 def task_of(cfg: DictConfig) -> Task:
     """The chosen task. Raises ConfigError with the path of the offending key."""
-    task: Task = leaf_of(cfg, "task").build()
+    try:
+        task: Task = _leaf(cfg, "task").build()
+    except ConfigError as error:
+        raise error if error.field.startswith("task") else error.at("task") from None
     return task
 
 
@@ -186,7 +189,7 @@ def _checked(kind: type[C], values: dict[str, Any], path: str) -> C:
         raise error.at(path) from None
 
 
-def leaf_of(cfg: DictConfig, name: str) -> Any:
+def _leaf(cfg: DictConfig, name: str) -> Any:
     """Instantiates one choice group's leaf; only this project's own classes are accepted."""
     target = str(cfg[name].get("_target_", ""))
     if not target.startswith("deepseek_lab."):

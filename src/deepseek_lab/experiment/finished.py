@@ -1,7 +1,7 @@
 """Reading a run folder again: its config, its checkpoint, its tokenizer.
 
 A stored config is data from a file: only this project's own Config classes are accepted from it (see
-`configs.leaf_of`), and the network comes from the checkpoint's own description, never from the YAML.
+`configs._leaf`), and the network comes from the checkpoint's own description, never from the YAML.
 """
 
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from deepseek_lab.command_line import PROJECT_ROOT
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import check_values
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.configs import leaf_of
+from deepseek_lab.experiment.configs import _leaf
 from deepseek_lab.pipeline.planned import PLACE, PlannedStep, planned
 from deepseek_lab.pipeline.recipe import Recipe
 
@@ -30,7 +30,7 @@ def check(cfg: DictConfig) -> None:
 
 def read_recipe(cfg: DictConfig) -> Recipe:
     """The chosen recipe. Raises ConfigError with the path of the offending key."""
-    recipe: Recipe = leaf_of(cfg, "recipe").build()
+    recipe: Recipe = _leaf(cfg, "recipe").build()
     return recipe
 
 

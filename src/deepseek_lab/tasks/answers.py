@@ -5,11 +5,15 @@ nothing is guessed: two answers are none, half a number is none.
 """
 
 import re
+from fractions import Fraction
 
 OPEN, CLOSE = "<answer>", "</answer>"
 LONGEST = 100
 """Characters of an answer; what is longer is no answer to these tasks."""
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+
+
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?")
 
 
 class NoAnswer(ValueError):
@@ -36,3 +40,10 @@ def whole_number(text: str) -> int:
     if len(text) > LONGEST or not _WHOLE_NUMBER.fullmatch(text):
         raise NoAnswer("the answer is no whole number")
     return int(text)
+
+
+def decimal(text: str) -> Fraction:
+    """A number such as `-1,234.50`, exactly. Raises NoAnswer for anything else: no unit, no sign of money."""
+    if len(text) > LONGEST or not _DECIMAL.fullmatch(text):
+        raise NoAnswer("the answer is no number")
+    return Fraction(text.replace(",", ""))

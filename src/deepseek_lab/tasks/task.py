@@ -1,9 +1,10 @@
-"""What a verifiable task is: questions with answers, and a verdict on what a model wrote.
+"""What a task is: questions with answers, and a verdict on what a model wrote.
 
 Whoever trains or measures on a task sees only this: `rewards` takes a batch, so that a reward model or a
 sandbox may work in parallel, and answers with one `Reward` a completion.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -14,10 +15,32 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A question as a person would ask it, and the answer it should get, each as text."""
+    """A question as a person would ask it, and the answer it should get, each as text.
+
+    difficulty: grows with the work; few values, so that a curriculum can keep a pass rate for each
+    """
 
     question: str
     answer: str
+    difficulty: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """An answer with the thought that leads to it: one line a step, each an equation."""
+
+    thought: str
+    answer: str
+
+    @property
+    def text(self) -> str:
+        """As a model should write it."""
+        return f"<think>{self.thought}</think>{self.direct}"
+
+    @property
+    def direct(self) -> str:
+        """The answer without the thought."""
+        return f"<answer>{self.answer}</answer>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +70,17 @@ class Task(Protocol):
         """The first `count` examples of a split, always the same ones. Raises ConfigError when there are fewer."""
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
-        """One verdict a completion, in order; `examples[i]` is what `completions[i]` answers."""
+        """One verdict a completion, in order; `examples[i]` is what `completions[i]` answers.
+
+        A completion is the model's whole turn, tags spelt out, also one that the prompt has opened.
+        """
 
     def vote(self, completion: str) -> str | None:
         """The answer in a form in which equal answers are equal texts; None where there is none to be read."""
+
+
+class WorkedTask(Task, Protocol):
+    """A task that can show its work: what synthetic pretraining and cold-start data are made of."""
+
+    def worked(self, example: Example, draw: random.Random) -> Worked:
+        """One way to the right answer; which of several, `draw` says."""
