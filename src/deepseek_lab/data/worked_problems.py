@@ -1,8 +1,8 @@
 """A made-up corpus of questions with answers, some with the thought that leads there: a base that can reason a little.
 
 Document n is a training question of one of the tasks, a line break, and an answer: at once, or behind a thought.
-The shares are what a base of this kind is made of. With none of them sure to be right, reinforcement learning has
-something to choose between; what it must find is that thinking pays.
+A base that has read both does both, and reinforcement learning has something to choose between: what it must find
+is that thinking pays.
 
 A thought is told in equations, as the task works its questions, or in words (`12 and 38 make 50`), or changes its
 language from line to line. Nobody rewards either, so a network trained by outcome alone keeps the mixture
@@ -31,16 +31,20 @@ class WorkedProblems(Corpus):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CorpusConfig):
-        """thought_share: of the documents; words_share: of the lines of a thought that are told in words."""
+        """n_questions: of each task; more documents than that ask them again, and may answer in another way.
+
+        thought_share: of the documents; words_share: of the lines of a thought that are told in words
+        """
 
         tasks: dict[str, Any]
         n_documents: int = 100_000
+        n_questions: int = 20_000
         thought_share: float = 0.5
         words_share: float = 0.0
         seed: int = 0
 
         def check(self) -> None:
-            self.require_positive("n_documents")
+            self.require_positive("n_documents", "n_questions")
             self.require_not_negative("seed")
             for name in ("thought_share", "words_share"):
                 if not 0 <= getattr(self, name) <= 1:
@@ -54,13 +58,16 @@ class WorkedProblems(Corpus):
         self.config = config
 
     @cached_property
-    def _problems(self) -> list[tuple[str, WorkedTask, Example]]:
-        return dealt(self.config.tasks, self.config.n_documents)
+    def _all(self) -> list[Document]:
+        problems = dealt(self.config.tasks, self.config.n_questions)
+        return [self._document(number, *problems[number % len(problems)]) for number in range(self.config.n_documents)]
 
     def documents(self) -> Iterator[Document]:
-        for number, (name, task, example) in enumerate(self._problems):
-            draw = random.Random(f"{self.config.seed} {number}")
-            yield Document(f"{name}#{number}", self._text(task, example, draw), held_out_with=example.question)
+        yield from self._all
+
+    def _document(self, number: int, name: str, task: WorkedTask, example: Example) -> Document:
+        draw = random.Random(f"{self.config.seed} {number}")
+        return Document(f"{name}#{number}", self._text(task, example, draw), held_out_with=example.question)
 
     def _text(self, task: WorkedTask, example: Example, draw: random.Random) -> str:
         worked = task.worked(example, draw)
@@ -79,16 +86,15 @@ def require_worked(tasks: dict[str, Any]) -> None:
 
 
 def dealt(tasks: dict[str, Any], count: int) -> list[tuple[str, WorkedTask, Example]]:
-    """`count` training questions, in turn from each task in the order of their names, no question of a task twice.
+    """The first `count` training questions of each task, dealt in turn in the order of the tasks' names.
 
-    Raises ConfigError when a task has too few.
+    Raises ConfigError when a task has fewer.
     """
     hands = []
-    for place, (name, config) in enumerate(sorted(tasks.items())):
+    for name, config in sorted(tasks.items()):
         task: WorkedTask = config.build()
-        own = (count - place + len(tasks) - 1) // len(tasks)
-        hands.append([(name, task, example) for example in task.examples("train", own)])
-    return [hands[number % len(hands)][number // len(hands)] for number in range(count)]
+        hands.append([(name, task, example) for example in task.examples("train", count)])
+    return [card for turn in zip(*hands, strict=True) for card in turn]
 
 
 def _retold(worked: Worked, share: float, draw: random.Random) -> Worked:
