@@ -7,7 +7,14 @@ from deepseek_lab.metrics import CURVES, describe
 
 def test_every_row_finds_itself_and_says_what_it_is_divided_by() -> None:
     for curve in CURVES:
-        assert describe(curve.name.format(depth=2, layer=13, source="code_2", operand="weight")) is curve
+        assert (
+            describe(
+                curve.name.format(
+                    depth=2, layer=13, source="code_2", operand="weight", task="sums", part="correct", k=8
+                )
+            )
+            is curve
+        )
         assert curve.unit
         assert curve.denominator
         assert curve.meaning

@@ -26,7 +26,7 @@ def gradients(stage: Any, micros: Any, folder: Any) -> tuple[torch.Tensor, dict[
     for micro in micros:
         stage.micro_loss(micro, totals)[0].backward()
     flat = [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in stage.model.parameters()]
-    return torch.cat(flat), dict(stage._load_sums)
+    return torch.cat(flat), dict(stage._loads.sums)
 
 
 def test_the_loss_is_the_mean_over_what_the_assistant_says(cache: Any, tmp_path: Any) -> None:

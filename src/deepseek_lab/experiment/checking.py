@@ -104,6 +104,7 @@ _CHOICES = {
     "text": "python_stdlib",
     "instructions": "instructions_embedded",
     "preferences": "preferences_embedded",
+    "questions": "prompts",
 }
 """For each kind of data a choice that needs nothing."""
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.generation import Engine, Sampling
-from deepseek_lab.text.chat import USER, Chat
+from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.tokenizer import Tokenizer
 
 SAMPLING_KNOBS = tuple(field.name for field in fields(Sampling))
@@ -47,9 +47,8 @@ class Speaker:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Ids that end a turn: the end of the text, or the other's turn."""
-        ids = self.tokenizer.special_ids
-        return frozenset({self.tokenizer.eos_id, *([ids[USER]] if USER in ids else [])})
+        """Ids that end a turn."""
+        return self.chat.stop_ids
 
     def room(self, prompt: list[int]) -> int:
         """How many tokens the model can still write behind `prompt`; negative where that is too long already."""

@@ -11,6 +11,7 @@ are not losses (callbacks/).
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -214,10 +215,10 @@ class Stage(Resumable):
 
     # Batches
 
-    def train_dataloader(self) -> TrainingSteps:
+    def train_dataloader(self) -> Iterable[StepBatch]:
         """Batches from the step the run stands at."""
         return TrainingSteps(self)
 
-    def val_dataloader(self) -> HeldOutBatches:
+    def val_dataloader(self) -> Iterable[StepBatch]:
         """Held-out batches."""
         return HeldOutBatches(self)

@@ -52,6 +52,17 @@ class TrainingSteps:
             yield StepBatch(stage.data.step_batch(k, *ranks))
 
 
+class EmptyBatches:
+    """Yields so many batches of nothing, for a stage that draws what it learns from."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        for _ in range(self._count):
+            yield StepBatch([])
+
+
 class HeldOutBatches:
     """Yields the held-out batches, one micro-batch each, the same number on every rank.
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.objectives.balance import Balance, balance_losses, updated_bias
+from deepseek_lab.objectives.balance import Balance, balance_losses
 from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
+from deepseek_lab.stages.expert_loads import ExpertLoads, move_biases
 from deepseek_lab.stages.held_out import HeldOutLoss, token_targets
 from deepseek_lab.stages.pretrain_config import PretrainConfig
 
@@ -36,7 +37,7 @@ class PretrainStage(HeldOutLoss):
         self.balance = balance
         self.expert_load: list[tuple[int, Tensor]] = []
         """Layer and (E,) load of each router in the last step, over all micro-batches and ranks."""
-        self._load_sums: dict[int, Tensor] = {}
+        self._loads = ExpertLoads()
 
     def mtp_weight_at(self, step: int) -> float:
         """λ of a step counted from 0; 0 without MTP modules."""
@@ -106,32 +107,18 @@ class PretrainStage(HeldOutLoss):
             valid_BT = self.inside(micro, statistics.chosen_BTK.shape[1])
             loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, valid_BT, self.balance)
             total = total + loss
-            load_E, before = _load(statistics, valid_BT), self._load_sums.get(statistics.layer)
-            self._load_sums[statistics.layer] = load_E if before is None else before + load_E
+            self._loads.add([statistics], valid_BT)
         share: Tensor = micro.tokens_BT1.shape[0] / totals[-1]
         return total * share
 
     def after_step(self) -> None:
         """Moves the selection biases by the load of the global batch (V3 §2.1.2)."""
-        layers, loads = list(self._load_sums), list(self._load_sums.values())
-        self.expert_load = list(zip(layers, self.over_ranks(torch.stack(loads)), strict=True)) if loads else []
-        self._load_sums = {}
+        self.expert_load = self._loads.taken(self.over_ranks)
         speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
-        for router, (_, load_E) in zip(self.model.routers(), self.expert_load, strict=False):
-            bias_E: Any = router.selection_bias_E
-            if speed and bias_E is not None:
-                bias_E.copy_(updated_bias(bias_E, load_E, speed))
+        move_biases(self.model.routers(), self.expert_load, speed)
 
     def finish_means(self, means: dict[str, float]) -> dict[str, float]:
         """Adds bits per byte and λ."""
         n_bytes = means.pop("bytes_per_target")
         means["train/bits_per_byte"] = means["train/loss_next_token"] / math.log(2) / max(n_bytes, 1e-9)
         return {**means, "train/mtp_weight": self.mtp_weight_at(self.steps_done - 1)} if len(self.model.mtp) else means
-
-
-def _load(statistics: RoutingStatistics, valid_BT: Tensor | None) -> Tensor:
-    """(E,) fp32: how many of the counted tokens each expert got."""
-    if valid_BT is None:
-        return statistics.load_E
-    chosen_N = statistics.chosen_BTK[valid_BT].flatten()
-    return torch.bincount(chosen_N, minlength=statistics.load_E.shape[0]).to(statistics.load_E.dtype)

@@ -86,6 +86,12 @@ class Chat:
         )
         return self._encode_rendered(text, shown)
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a turn: the end of the text, or the other's turn."""
+        ids = self.tokenizer.special_ids
+        return frozenset({self.tokenizer.eos_id, *([ids[USER]] if USER in ids else [])})
+
     def encode_plain(self, text: str) -> list[int]:
         """Ids of `text` without any control token."""
         return self._plain.encode(text)

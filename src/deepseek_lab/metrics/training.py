@@ -1,70 +1,40 @@
-"""The table of every curve: its name, its unit, what it is divided by and what it means.
+"""Curves of every training stage: losses, speed, experts, FP8, and what stages on text, answers and pairs record."""
 
-A stage and a callback may record only names that stand here, so two runs can be compared and a
-spelling exists once. A name in braces stands for a number (`train/loss_mtp_{depth}`), `{source}` and
-`{operand}` for a word.
+from deepseek_lab.metrics.curve import WINDOW, Curve
 
-Left out: how a curve is computed (stages/, callbacks/) and where it goes (trainer_plugins/).
-"""
-
-import functools
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-
-from deepseek_lab.config import nearest
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One row of the table; `denominator` says what a value is a mean over.
-
-    better: which way is better, `lower` or `higher`; empty where neither is
-    """
-
-    name: str
-    unit: str
-    denominator: str
-    meaning: str
-    better: str = ""
-
-
-_WINDOW = "the steps since the last row; in a step, "
-
-CURVES: tuple[Curve, ...] = (
+TRAINING: tuple[Curve, ...] = (
     Curve(
         "train/loss",
         "nats",
-        _WINDOW + "as its parts below",
+        WINDOW + "as its parts below",
         "what the optimiser minimises: all losses, weighted",
         "lower",
     ),
     Curve(
         "train/loss_next_token",
         "nats per token",
-        _WINDOW + "all targets of all ranks",
+        WINDOW + "all targets of all ranks",
         "next-token cross-entropy",
         "lower",
     ),
     Curve(
         "train/loss_mtp_{depth}",
         "nats per token",
-        _WINDOW + "the targets that have a token so far ahead",
+        WINDOW + "the targets that have a token so far ahead",
         "cross-entropy of the MTP module at this depth, before its weight",
         "lower",
     ),
     Curve(
         "train/divergence",
         "nats per token",
-        _WINDOW + "all targets of all ranks",
+        WINDOW + "all targets of all ranks",
         "τ² times the divergence between teacher and student, before its weight",
         "lower",
     ),
     Curve(
         "train/balance_loss",
         "nats",
-        _WINDOW + "all sequences; summed over the mixture layers",
+        WINDOW + "all sequences; summed over the mixture layers",
         "all auxiliary balance losses, weighted",
     ),
     Curve(
@@ -91,15 +61,15 @@ CURVES: tuple[Curve, ...] = (
     Curve(
         "rewards/chosen",
         "reward",
-        _WINDOW + "all pairs of all ranks",
+        WINDOW + "all pairs of all ranks",
         "reward of the preferred answer (DPO: β times the log-ratio to the reference)",
         "",
     ),
-    Curve("rewards/rejected", "reward", _WINDOW + "all pairs of all ranks", "reward of the other answer", ""),
+    Curve("rewards/rejected", "reward", WINDOW + "all pairs of all ranks", "reward of the other answer", ""),
     Curve(
         "rewards/margins",
         "reward",
-        _WINDOW + "all pairs of all ranks",
+        WINDOW + "all pairs of all ranks",
         "reward of the preferred answer over the other's",
         "higher",
     ),
@@ -113,7 +83,7 @@ CURVES: tuple[Curve, ...] = (
     Curve(
         "rewards/accuracies",
         "share",
-        _WINDOW + "all pairs of all ranks",
+        WINDOW + "all pairs of all ranks",
         "how often the preferred answer has the higher reward",
         "higher",
     ),
@@ -127,14 +97,14 @@ CURVES: tuple[Curve, ...] = (
     Curve(
         "logps/chosen",
         "nats",
-        _WINDOW + "all pairs of all ranks",
+        WINDOW + "all pairs of all ranks",
         "log-probability of the preferred answer, all its tokens",
         "",
     ),
     Curve(
         "logps/rejected",
         "nats",
-        _WINDOW + "all pairs of all ranks",
+        WINDOW + "all pairs of all ranks",
         "log-probability of the other answer, all its tokens",
         "",
     ),
@@ -211,38 +181,3 @@ CURVES: tuple[Curve, ...] = (
     ),
     Curve("moe/bias_norm", "L2 norm", "mean over layers, after the last step", "selection bias of the routers"),
 )
-
-
-@functools.cache
-def _pattern(name: str) -> re.Pattern[str]:
-    words = re.sub(r"\\\{(source|operand)\\\}", "[a-z][a-z0-9_]*", re.escape(name))
-    return re.compile(re.sub(r"\\\{\w+\\\}", r"\\d+", words))
-
-
-@functools.cache
-def describe(name: str) -> Curve:
-    """The row of the table for `name` (`train/loss_mtp_2` finds `train/loss_mtp_{depth}`).
-
-    Raises KeyError with the nearest name when the table has no such row.
-    """
-    for curve in CURVES:
-        if _pattern(curve.name).fullmatch(name):
-            return curve
-    raise KeyError(f"no curve '{name}' in metrics.py{nearest(name, [c.name for c in CURVES])}")
-
-
-@runtime_checkable
-class CurveLogger(Protocol):
-    """What a stage asks of a logger beyond Lightning's `log_metrics(values, step)` and `save()`."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Values of one step; several calls of one step add up to one row."""
-
-    def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
-        """One bar an index, from `first` on."""
-
-    def log_text(self, name: str, text: str, step: int) -> None:
-        """A text of this step."""
-
-    def sync(self) -> None:
-        """Everything logged so far reaches the disk."""

@@ -1,0 +1,1 @@
+"""From prompts to experience: answers are drawn, judged, and handed over as tensors."""

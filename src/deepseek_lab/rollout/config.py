@@ -1,0 +1,44 @@
+"""What is drawn at each iteration of an on-policy stage, and what it is worth."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deepseek_lab.config import CheckedConfig, ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig(CheckedConfig):
+    """The knobs of a rollout.
+
+    temperature: the only choice in sampling: training takes log-probabilities of the very distribution that was
+        drawn from, and a filter (top-k, top-p, min-p) or a penalty would make it another
+    rewards: weights of the parts of a verdict, `total` being the task's own sum, which None takes alone
+    reward_seconds: for the verdict on one answer; what takes longer is a named failure
+    curriculum: pass_rate asks more questions of the difficulties that are solved about half of the time
+    reward_model: a run of stage=reward, whose score is the part `reward_model`; null for none
+    """
+
+    group_size: int
+    max_new_tokens: int
+    temperature: float
+    max_rows: int
+    rewards: dict[str, float] | None
+    reward_seconds: float
+    reward_model: str | None
+    curriculum: Literal["none", "pass_rate"]
+
+    def check(self) -> None:
+        self.require_positive("group_size", "max_new_tokens", "max_rows")
+        if self.temperature <= 0:
+            raise ConfigError(
+                f"must be above 0, not {self.temperature}: the likeliest answer has no group", "temperature"
+            )
+        if self.reward_seconds <= 0:
+            raise ConfigError(f"must be above 0, not {self.reward_seconds}", "reward_seconds")
+        if not any(self.weights.values()):
+            raise ConfigError("gives no part a weight; null takes the task's own total", "rewards")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By part, zeros included."""
+        return {"total": 1.0} if self.rewards is None else self.rewards

@@ -1,0 +1,33 @@
+"""Log-probabilities of drawn answers under a network, at the temperature they were drawn at.
+
+The head is computed at the answers' tokens alone, not at those of the questions nor at what fills rows up.
+
+Shapes: B answers, T positions, N tokens of answers, D width, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from deepseek_lab.model.output import ModelOutput
+from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.objectives.logprobs import hidden_logprobs
+from deepseek_lab.stages.answers import Answers, placed
+
+
+def answer_logprobs(model: Transformer, micro: Answers, temperature: float) -> tuple[Tensor, Tensor, ModelOutput]:
+    """(B, T) log-probabilities with gradient and entropies without, 0 outside the mask; and all of the forward."""
+    output = model(micro.tokens_BT1[:, :-1])
+    mask_BT, targets_BT = micro.mask_BT, micro.tokens_BT1[:, 1:]
+    hidden_1ND, targets_1N = output.hidden_BTD[mask_BT][None], targets_BT[mask_BT][None]
+    logp_1N, entropy_1N = hidden_logprobs(hidden_1ND, output.head_weight_VD, targets_1N, temperature)
+    empty_BT = logp_1N.new_zeros(mask_BT.shape)
+    return empty_BT.masked_scatter(mask_BT, logp_1N), empty_BT.masked_scatter(mask_BT, entropy_1N), output
+
+
+@torch.no_grad()
+def whole_logprobs(model: Transformer, answers: Answers, temperature: float, micro_tokens: int) -> Tensor:
+    """(B, T) log-probabilities of all answers, pass by pass, without gradient."""
+    whole_BT = torch.zeros(answers.mask_BT.shape, device=answers.mask_BT.device)
+    for micro in answers.cut(micro_tokens):
+        placed(whole_BT, micro, answer_logprobs(model, micro, temperature)[0])
+    return whole_BT

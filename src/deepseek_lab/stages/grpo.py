@@ -1,0 +1,59 @@
+"""Group relative policy optimisation (DeepSeekMath §4.1) and its relatives: no critic, the group is the baseline.
+
+    L = -Σ_{i,t} w_{i,t} { min(ρÂ, clip(ρ)Â) - β·KL_{i,t} }
+
+Which weights, clips, ratios, advantages and KL, the preset says (`loss=`, conf/loss/). Outcome supervision gives every
+token of an answer the advantage of its reward; process supervision gives each the sum of the normalised rewards of the
+steps that end at it or later, and then neither form nor length is rewarded beside them.
+
+Shapes: B answers, T positions.
+"""
+
+from torch import Tensor
+
+from deepseek_lab.config import ConfigError
+from deepseek_lab.objectives.advantages import process_advantages
+from deepseek_lab.rollout.experience import Experience
+from deepseek_lab.stages.answers import ADVANTAGE, REFERENCE, SAMPLER, WEIGHT, Answers
+from deepseek_lab.stages.iteration_curves import shares
+from deepseek_lab.stages.on_policy import OnPolicyStage
+
+
+class GrpoStage(OnPolicyStage):
+    """`GrpoConfig(...).build(model, data, …)`, then `Trainer.fit`."""
+
+    def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
+        """Advantages alone."""
+        process = self.config.loss.supervision == "process"
+        advantage_BT = self._of_steps(experience) if process else self._of_outcomes(experience)
+        return {ADVANTAGE: advantage_BT * experience.mask_BT}
+
+    def _of_outcomes(self, experience: Experience) -> Tensor:
+        loss = self.config.loss
+        answer_B = experience.answer_B + loss.length_penalty(experience.length_B, experience.longest)
+        advantage_B = loss.advantages(answer_B, experience.format_B, experience.group_size)
+        return advantage_B[:, None].expand(experience.mask_BT.shape)
+
+    def _of_steps(self, experience: Experience) -> Tensor:
+        """Raises ConfigError for a task that rewards no steps."""
+        if experience.step_reward_BS.shape[1] == 0:
+            raise ConfigError("= process needs rewards of steps, and the task gives none", "loss.supervision")
+        width, scale = experience.mask_BT.shape[1], self.config.loss.advantage_scale
+        steps = (experience.step_reward_BS, experience.step_end_BS)
+        return process_advantages(*steps, width, experience.group_size, scale)
+
+    def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Stage.micro_loss`."""
+        logp_BT, entropy_BT = self.logprobs(micro)
+        old_BT = self.old_logprobs(micro, logp_BT)
+        loss, metrics = self.config.loss.loss(
+            logp_BT,
+            old_BT,
+            micro.columns[ADVANTAGE].to(logp_BT.dtype),
+            micro.mask_BT,
+            micro.columns[WEIGHT],
+            micro.columns.get(REFERENCE),
+            micro.columns[SAMPLER],
+        )
+        seen = self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        return loss, {**shares(metrics, micro, totals[0]), **seen, "policy/loss": loss}

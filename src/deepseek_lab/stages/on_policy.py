@@ -1,0 +1,233 @@
+"""Learning from what the policy draws itself: one Lightning step is one iteration, from rollout to the last update.
+
+    draw and judge answers → π_old, π_ref, advantages → μ epochs of minibatches → rules, curves
+
+Lightning counts every optimiser's step and offers a checkpoint behind each of its own batches. So an iteration is one
+batch, only its last update goes through Lightning's optimiser, and a run stands at whole iterations alone: a rollout
+that was cut off is drawn again from (seed, iteration), never stored. π_old costs a pass of its own only where an epoch
+has several updates; with one, the first epoch's log-probabilities, detached, are it.
+
+Left out: what is learnt (`columns`, `micro_loss`: grpo, ppo), sharded networks (generation would need all ranks in
+step).
+
+Shapes: B answers, T positions, D width.
+"""
+
+import time
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.objectives.balance import Balance
+from deepseek_lab.precision import apply
+from deepseek_lab.rollout.engine import RolloutEngine
+from deepseek_lab.rollout.experience import Experience
+from deepseek_lab.stages.answer_logprobs import answer_logprobs, whole_logprobs
+from deepseek_lab.stages.answers import OLD, REFERENCE, WEIGHT, Answers, placed
+from deepseek_lab.stages.batches import StepBatch
+from deepseek_lab.stages.clipping import clip_gradients
+from deepseek_lab.stages.errors import TrainingError
+from deepseek_lab.stages.expert_loads import ExpertLoads, move_biases
+from deepseek_lab.stages.finite import first_non_finite
+from deepseek_lab.stages.iteration_curves import IterationCurves
+from deepseek_lab.stages.on_policy_config import OnPolicyConfig
+from deepseek_lab.stages.reference import Reference
+from deepseek_lab.stages.task_validation import TaskValidation
+
+
+class OnPolicyStage(TaskValidation):
+    """Subclasses give `columns` and `micro_loss`."""
+
+    def __init__(
+        self, config: OnPolicyConfig, model: Transformer, rollout: RolloutEngine, balance: Balance, **loop: Any
+    ) -> None:
+        """`loop`: what `Stage` takes but its data."""
+        data: Any = rollout.data
+        super().__init__(model, data, **loop)
+        self.config, self.rollout, self.balance = config, rollout, balance
+        self.reference = Reference(model) if self.needs_reference else None
+        self.expert_load: list[tuple[int, Tensor]] = []
+        self.curves = IterationCurves()
+        self.tokens_drawn = 0
+        self._loads = ExpertLoads()
+        self._old_BT = torch.empty(0)
+        self._open = StepBatch([])
+
+    # What a stage defines
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the objective looks at a reference policy: only then one is kept."""
+        return self.config.loss.kl_weight > 0
+
+    @abstractmethod
+    def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
+        """(B, T) numbers a token that `micro_loss` reads, advantages among them."""
+
+    @property
+    def modules_rest(self) -> bool:
+        """MTP modules whose λ is 0."""
+        return self.config.mtp_weight == 0 and len(self.model.mtp) > 0
+
+    def counts(self, micro: Answers) -> Tensor:
+        """The tokens that train, then answers."""
+        return torch.stack([micro.mask_BT.sum(), micro.mask_BT.new_tensor(len(micro.mask_BT), dtype=torch.int64)])
+
+    # The iteration
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """One iteration."""
+        optimizer: Any = self.optimizers()
+        rate = self._set_learning_rate(optimizer)
+        experience = self._collected()
+        started = time.monotonic()
+        answers = self._prepared(experience)
+        updates = self._updates(experience.n_groups)
+        for number, place_N in enumerate(updates, start=1):
+            # Lightning counts the steps of its own optimiser: one an iteration.
+            self._update(optimizer, answers.rows(place_N), counted=number == len(updates))
+            if OLD not in answers.columns:
+                answers = answers.with_columns({OLD: self._old_BT})
+        self.after_step()
+        self.curves.add_seconds("perf/update_seconds", time.monotonic() - started)
+        self._finish(experience, rate)
+
+    def _collected(self) -> Experience:
+        """Draws the experience of this iteration."""
+        if self.reference is not None:
+            self.reference.refresh(self.model, self.steps_done, self.config.reference_every)
+        clock, world = self.rollout.clock, self.trainer.world_size
+        drawing, judging = clock.drawing, clock.judging
+        experience = self.rollout.collect(self.model, self.steps_done, self.global_rank, world, self.over_ranks)
+        self.curves.add_seconds("perf/rollout_seconds", clock.drawing - drawing)
+        self.curves.add_seconds("perf/reward_seconds", clock.judging - judging)
+        return experience.to(self.device)
+
+    def _prepared(self, experience: Experience) -> Answers:
+        """The answers with all numbers that stay the same during the updates."""
+        answers = Answers.of(experience)
+        self._old_BT = torch.zeros_like(experience.logp_sampler_BT)
+        if self.needs_old_pass:
+            self._old_BT = self.logprobs_of(self.model, answers)
+            answers = answers.with_columns({OLD: self._old_BT})
+        if self.reference is not None:
+            answers = answers.with_columns({REFERENCE: self.logprobs_of(self.reference.model, answers)})
+        answers = answers.with_columns(self.columns(experience, answers))
+        return answers.counting(self.config.loss.counted(experience.mask_BT, experience.truncated_B))
+
+    @property
+    def needs_old_pass(self) -> bool:
+        """Whether π_old must be known before the first update has gone over all answers."""
+        return self.config.minibatches > 1
+
+    def _updates(self, n_groups: int) -> list[Tensor]:
+        """The rows of each update; groups stay whole, and with one update an epoch keep their order."""
+        size, parts = self.config.rollout.group_size, min(self.config.minibatches, n_groups)
+        updates = []
+        for epoch in range(self.config.epochs):
+            order_N = np.arange(n_groups)
+            if parts > 1:
+                order_N = np.random.default_rng([self.seed, 3, self.steps_done, epoch]).permutation(n_groups)
+            for group_N in np.array_split(order_N, parts):
+                row_N = (group_N[:, None] * size + np.arange(size)).reshape(-1)
+                updates.append(torch.from_numpy(row_N).to(self.device))
+        return updates
+
+    def _update(self, optimizer: Any, answers: Answers, counted: bool) -> None:
+        """One step of the optimiser, through Lightning where it is `counted`."""
+        optimizer.zero_grad()
+        answers = answers.with_columns({WEIGHT: self._weights(answers)})
+        self._open = StepBatch(answers.cut(self.config.micro_tokens))
+        parts = self._accumulate_gradients(self._open, self._totals(self._open))
+        norm = self.clip()
+        self._guard(optimizer.optimizer, parts["train/loss"], norm)
+        self.require_finite()
+        (optimizer if counted else optimizer.optimizer).step()
+        self.curves.add_update({**parts, "train/grad_norm": norm / self.trainer.world_size})
+        self.curves.add_largest("policy/grad_norm_max", norm)
+
+    def clip(self) -> Tensor:
+        """Clips the gradients of all networks that train; returns the norm before."""
+        return clip_gradients(self.model, self.optimizer_config.max_grad_norm, self.over_ranks)
+
+    def _weights(self, answers: Answers) -> Tensor:
+        """(B, T) weights of an update's tokens; over all ranks they sum to what they would in one process."""
+        loss, own = self.config.loss, self.counts(answers)
+        weight_BT = loss.weights(answers.mask_BT, self.config.rollout.group_size, self.config.rollout.max_new_tokens)
+        share = own.double() / self.over_ranks(own).clamp_min(1)
+        return weight_BT * share[0 if loss.aggregation == "token_mean" else 1]
+
+    def _finish(self, experience: Experience, rate: float) -> None:
+        self.steps_done += 1
+        self.tokens_seen += self.over_ranks(experience.mask_BT.sum())
+        lengths = experience.sums["completions/mean_length"]
+        self.tokens_drawn += int(self.over_ranks(torch.tensor(lengths[0], device=self.device)))
+        self.window.add(self.curves.taken(experience.sums, self.over_ranks, self.device, self.trainer.world_size))
+        if self.log_due:
+            self._record_window(rate)
+            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": self.rollout.rewarding.timeouts})
+        if self.is_last_step:
+            self.trainer.should_stop = True
+
+    def after_step(self) -> None:
+        """Loads of the experts over all updates, and where asked for the rule of the selection biases."""
+        self.expert_load = self._loads.taken(self.over_ranks)
+        if self.config.router_bias == "per_iteration":
+            speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
+            move_biases(self.model.routers(), self.expert_load, speed)
+
+    # Log-probabilities
+
+    def logprobs(self, micro: Answers) -> tuple[Tensor, Tensor]:
+        """(B, T) log-probabilities of a pass' tokens under the policy, and entropies; counts what the routers did."""
+        logp_BT, entropy_BT, output = answer_logprobs(self.model, micro, self.config.rollout.temperature)
+        if output.routing:
+            self._loads.add(output.routing, micro.inside_BT)
+        return logp_BT, entropy_BT
+
+    def logprobs_of(self, model: Transformer, answers: Answers) -> Tensor:
+        """(B, T) log-probabilities of all answers, without gradient."""
+        return whole_logprobs(model, answers, self.config.rollout.temperature, self.config.micro_tokens)
+
+    def old_logprobs(self, micro: Answers, logp_BT: Tensor) -> Tensor:
+        """(B, T) log π_old; in the first update of an iteration without a pass for it, what `logp_BT` is now."""
+        if OLD in micro.columns:
+            return micro.columns[OLD]
+        placed(self._old_BT, micro, logp_BT.detach())
+        return logp_BT.detach()
+
+    # State
+
+    def configure_model(self) -> None:
+        """The reference computes in the policy's precision, or their ratio would not start at 1."""
+        super().configure_model()
+        if self.reference is not None:
+            apply(self.reference.model, self.precision, self.trainer.strategy.root_device.type)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the state of the rollouts."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["run"] |= {"rollout": self.rollout.state_dict(), "tokens_drawn": self.tokens_drawn}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back."""
+        super().on_load_checkpoint(checkpoint)
+        self.rollout.load_state_dict(checkpoint["run"]["rollout"])
+        self.tokens_drawn = checkpoint["run"]["tokens_drawn"]
+
+    def require_finite(self) -> None:
+        """Raises TrainingError with the iteration and layer when an update was not finite."""
+        step = int(self.bad_step)
+        if step < 0:
+            return
+        totals = self._totals(self._open)
+        where = first_non_finite(
+            self.model,
+            lambda: torch.stack([self.micro_loss(micro, totals)[0] for micro in self._open.micro_batches]).sum(),
+            lambda place: int(self.over_ranks(torch.tensor(place, device=self.device), "MIN")),
+        )
+        raise TrainingError(f"iteration {step}: the loss or its gradient is not finite, first in the {where}")

@@ -1,0 +1,75 @@
+"""The knobs of the on-policy stages, apart from them: they are checked before Lightning is imported."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.objectives.policy_loss import PolicyLoss
+from deepseek_lab.rollout.config import RolloutConfig
+
+if TYPE_CHECKING:
+    from deepseek_lab.rollout.engine import RolloutEngine
+    from deepseek_lab.stages.grpo import GrpoStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig(CheckedConfig):
+    """What PPO and GRPO share.
+
+    epochs: μ, how often the answers of an iteration are gone over
+    minibatches: updates an epoch; each sees its share of the groups
+    micro_tokens: tokens a forward pass, filling included; changes no number beyond rounding
+    reference_every: iterations after which the policy becomes the reference (DeepSeekMath Alg. 1); null keeps the start
+    router_bias: per_iteration moves the selection biases after all updates of an iteration, by the rule of balance=…
+    mtp_weight: λ of the MTP modules on the answers; 0 leaves them as they are
+    validation_samples: attempts at each held-out question
+    show_every: iterations from one table of a group's answers to the next
+    """
+
+    name: str
+    loss: PolicyLoss
+    rollout: RolloutConfig
+    epochs: int
+    minibatches: int
+    micro_tokens: int
+    reference_every: int | None
+    router_bias: Literal["frozen", "per_iteration"]
+    mtp_weight: float
+    validation_samples: int
+    show_every: int
+    data_kind: ClassVar[str] = "questions"
+    needs_start: ClassVar[bool] = True
+    """A network of random weights draws nothing that could be right."""
+
+    def check(self) -> None:
+        positive = ("epochs", "minibatches", "micro_tokens", "reference_every", "validation_samples", "show_every")
+        self.require_positive(*positive)
+        self.require_not_negative("mtp_weight")
+
+    def _engine(self, data: Any, seed: int) -> "RolloutEngine":
+        """What draws the experience. Raises ConfigError for what cannot be drawn or judged."""
+        from deepseek_lab.rollout.engine import RolloutEngine
+
+        kept = self.loss.kept_groups if self.loss.dynamic_sampling else None
+        try:
+            return RolloutEngine(self.rollout, data, seed, kept, self.loss.max_refills)
+        except ConfigError as error:
+            raise error if error.field.startswith("data.") else error.at("rollout") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoConfig(OnPolicyConfig):
+    """GRPO and its relatives: which of them, `loss` says."""
+
+    name: str = "grpo"
+
+    def check(self) -> None:
+        super().check()
+        if self.rollout.group_size < 2:
+            raise ConfigError("must be at least 2: an advantage is relative to the group", "rollout.group_size")
+
+    def build(self, model: Any, data: Any, balance: Any, isolate_documents: bool = True, **loop: Any) -> "GrpoStage":
+        """`isolate_documents`: always so here. `loop`: what `Stage` takes."""
+        from deepseek_lab.stages.grpo import GrpoStage
+
+        return GrpoStage(self, model, self._engine(data, loop["seed"]), balance, **loop)
