@@ -1,7 +1,8 @@
-"""Measures this project: `python scripts/benchmark.py training`, `decoding`, `recompute`, `precision` or `sweep`.
+"""Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
-training, decoding: beside transformers (needs the `dev` extra). recompute: what recomputing activations saves and
-costs. precision: what emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
+training, decoding: beside transformers (needs the `dev` extra). attention: MLA decoding absorbed, expanded and with
+all keys and values kept, by rows x context. recompute: what recomputing activations saves and costs. precision: what
+emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
 Figures are comparable within one run only; close other programs.
 """
 
@@ -14,10 +15,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {
     "training": ["S512", "S2048", "E64"],
+    "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
+    "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
     "recompute": ["mini_v3", "wide"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
     "sweep": ["nano", "micro"],
-    "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
 }
 
 
@@ -29,6 +31,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
     parser.add_argument("--rounds", type=int, default=7, help="timed steps, or sweeps, of each contestant (default 7)")
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
+    parser.add_argument("--compiled", action="store_true", help="decoding: also our steps through torch.compile")
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
     chosen = parser.parse_args(arguments)
     chosen.rows = chosen.rows or ROWS[chosen.what]
@@ -78,7 +81,13 @@ def sweep(chosen: argparse.Namespace) -> None:
 def decoding(chosen: argparse.Namespace) -> None:
     from deepseek_lab.benchmarking import decoding
 
-    measure_rows(chosen, decoding, lambda name, say: decoding.measure(name, chosen.rounds, say))
+    measure_rows(chosen, decoding, lambda name, say: decoding.measure(name, chosen.rounds, say, chosen.compiled))
+
+
+def attention(chosen: argparse.Namespace) -> None:
+    from deepseek_lab.benchmarking import attention_step
+
+    measure_rows(chosen, attention_step, lambda name, say: attention_step.measure(name, chosen.rounds, say))
 
 
 def measure_rows(
@@ -95,7 +104,14 @@ def measure_rows(
     console.print(benchmark.table(results))
 
 
-BENCHMARKS = {"training": train, "recompute": recompute, "precision": precision, "sweep": sweep, "decoding": decoding}
+BENCHMARKS = {
+    "training": train,
+    "decoding": decoding,
+    "attention": attention,
+    "recompute": recompute,
+    "precision": precision,
+    "sweep": sweep,
+}
 
 
 def main() -> None:

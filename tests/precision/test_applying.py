@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from deepseek_lab.config import ConfigError
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.precision import FullPrecision, apply
 from deepseek_lab.precision.coverage import coverage
 from deepseek_lab.precision.linear import RoundedLinear
@@ -31,7 +32,7 @@ def test_names_values_and_ties_stay():
 def test_what_v3_keeps_high_stays_as_it_is():
     net = model()
     apply(net, fp8())
-    plain = {name for name, module in net.named_modules() if type(module) is nn.Linear}
+    plain = {name for name, module in net.named_modules() if type(module) is Linear}
     assert plain == {"head", "mtp.0.join"}
     assert type(net.embedding) is nn.Embedding
     names = {module.layer.operands.name for module in quantised_modules(net)}

@@ -4,7 +4,7 @@ Steps: a forward for one token a row behind a cached prompt, theirs as a plain l
 cache, which spares them what `generate` costs around it. Group: 8 samples of one prompt, prefill included, against
 their `generate` and against our own engine asked 8 times.
 
-Left out: compiled decoding of either side.
+Left out: compiled decoding of theirs, whose grouped experts do not compile for fp32 on a CPU.
 """
 
 import json
@@ -22,9 +22,10 @@ from deepseek_lab.benchmarking.contestants import Workload, our_model, their_mod
 from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.benchmarking.published_weights import copy_weights
 from deepseek_lab.generation import Engine, Request
-from deepseek_lab.generation.decoding import decode_many, prefill
+from deepseek_lab.generation.compiled import compiled_decode_one
+from deepseek_lab.generation.decoding import DecodeOne, decode_many, decode_one, prefill
 
-OURS, THEIRS, ALONE = "ours", "transformers", "ours, one by one"
+OURS, THEIRS, ALONE, COMPILED = "ours", "transformers", "ours, one by one", "ours, compiled"
 _SIZES = Workload("decoding", batch=1, seq_len=1, n_experts=16)
 
 
@@ -57,7 +58,7 @@ def _greedy(logits_BV: Tensor) -> Tensor:
     return logits_BV.argmax(-1)
 
 
-def our_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], float]:
+def our_steps(model: Any, row: Row, ids_BT: Tensor, decode_one: DecodeOne = decode_one) -> Callable[[Tensor], float]:
     """Decodes behind the prompt, whose cache is made once and wound back before each round."""
     cache = model.new_cache(row.batch, row.prompt + row.new)
     with torch.no_grad():
@@ -65,7 +66,7 @@ def our_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], float]
 
     def steps(_: Tensor) -> float:
         cache.lengths = [row.prompt] * row.batch
-        return float(decode_many(model, logits_BV, cache, row.new, _greedy).sum())
+        return float(decode_many(model, logits_BV, cache, row.new, _greedy, decode_one).sum())
 
     return steps
 
@@ -105,8 +106,11 @@ def _grouped(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Call
     return {OURS: lambda _: answer([group]), THEIRS: generate, ALONE: alone}
 
 
-def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds of each contestant and how many times as fast ours is; raises ValueError where tokens differ."""
+def measure(name: str, rounds: int, report: Callable[[str], None], compiled: bool = False) -> dict[str, Any]:
+    """Seconds of each contestant and how many times as fast ours is; raises ValueError where tokens differ.
+
+    compiled: also our compiled step, for rows that are steps
+    """
     row, (theirs, ours) = ROWS[name], _models()
     generator = torch.Generator().manual_seed(0)
     ids_1T = torch.randint(8192, (1 if row.group else row.batch, row.prompt), generator=generator)
@@ -116,6 +120,8 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
         if row.group
         else {OURS: our_steps(ours, row, ids_BT), THEIRS: their_steps(theirs, row, ids_BT)}
     )
+    if compiled and not row.group:
+        contestants[COMPILED] = our_steps(ours, row, ids_BT, compiled_decode_one())
     sums = {who: step(ids_BT) for who, step in contestants.items()}
     if len(set(sums.values())) > 1:
         raise ValueError(f"{name}: the contestants' tokens differ: {sums}")

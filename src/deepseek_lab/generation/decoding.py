@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.linear import decoding
 from deepseek_lab.model.transformer import Transformer
+
+DecodeOne = Callable[[Transformer, Tensor, Cache], Tensor]
+"""`decode_one`, or another form of it."""
 
 Choose = Callable[[Tensor], Tensor]
 """(B, V) logits -> (B,) tokens."""
@@ -38,17 +42,26 @@ def prefill(model: Transformer, input_ids_BT: Tensor, cache: Cache, valid_BT: Te
 
     Padding, if any, stands on the left, so that every row's last token is in the last column.
     """
-    hidden_BTD = model(input_ids_BT, valid_BT=valid_BT, cache=cache).hidden_BTD
-    return model.head(hidden_BTD[:, -1])  # type: ignore[no-any-return]
+    with decoding():
+        hidden_BTD = model(input_ids_BT, valid_BT=valid_BT, cache=cache).hidden_BTD
+        return model.head(hidden_BTD[:, -1])  # type: ignore[no-any-return]
 
 
 def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
     """Feeds one token a row -> logits (B, V) of the next."""
-    return model(token_B[:, None], cache=cache).logits[:, -1]  # type: ignore[no-any-return]
+    with decoding():
+        return model(token_B[:, None], cache=cache).logits[:, -1]  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def decode_many(model: Transformer, logits_BV: Tensor, cache: Cache, n_tokens: int, choose: Choose) -> Tensor:
+def decode_many(
+    model: Transformer,
+    logits_BV: Tensor,
+    cache: Cache,
+    n_tokens: int,
+    choose: Choose,
+    decode_one: DecodeOne = decode_one,
+) -> Tensor:
     """Chooses a token of each row's logits and feeds it, again and again -> (B, n_tokens); the last is not fed."""
     tokens = [choose(logits_BV)]
     while len(tokens) < n_tokens:

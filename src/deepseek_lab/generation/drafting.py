@@ -22,6 +22,7 @@ from deepseek_lab.generation.noise import DRAFT, uniform
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Row
 from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.linear import project
 from deepseek_lab.model.transformer import Transformer
 
 
@@ -115,7 +116,7 @@ class Drafter:
     ) -> tuple[list[int], Tensor]:
         """Draft tokens and their distributions, by the rules of each row's request."""
         rules = [row.request.sampling for row in rows]
-        logits_BV = torch.nn.functional.linear(state_BD, self.model.head_weight_VD)
+        logits_BV = project(state_BD, self.model.head_weight_VD)
         logits_BV = torch.where(logits_BV.isfinite().all(-1, keepdim=True), logits_BV, torch.zeros_like(logits_BV))
         seen = [[*row.seen, *draft] if row.has_penalty else [] for row, draft in zip(rows, drafts, strict=True)]
         q_BV = probabilities(penalised(logits_BV, rules, seen), rules)

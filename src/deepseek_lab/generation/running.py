@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepseek_lab.generation.decoding import decode_one, left_padded
+from deepseek_lab.generation.decoding import DecodeOne, left_padded
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
 from deepseek_lab.generation.noise import uniform
@@ -26,8 +26,15 @@ class RunningRows:
     """Rows, their caches, and the logits of those whose next token is not drawn yet."""
 
     def __init__(
-        self, model: Transformer, max_rows: int, budget: int | None, batch_invariant: bool, depth: int
+        self,
+        model: Transformer,
+        max_rows: int,
+        budget: int | None,
+        batch_invariant: bool,
+        depth: int,
+        decode_one: DecodeOne,
     ) -> None:
+        self._decode_one = decode_one
         self.model, self.budget, self.batch_invariant, self.depth = model, budget, batch_invariant, depth
         self.device = model.head_weight_VD.device
         self.rows: list[Row] = []
@@ -150,7 +157,7 @@ class RunningRows:
         for start in range(0, len(tokens), width):
             some = torch.tensor(tokens[start : start + width], device=self.device)
             cache = self._cache.rows(start, start + len(some))
-            self._logits += list(decode_one(self.model, some, cache).unbind(0))
+            self._logits += list(self._decode_one(self.model, some, cache).unbind(0))
             self._cache.advance(start, cache)
 
     def _speculate(self) -> list[Token]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from deepseek_lab.config import CheckedConfig
 from deepseek_lab.model.attention.interface import AttentionContext
 from deepseek_lab.model.block import Block
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.output import RoutingStatistics
 from deepseek_lab.seams import recomputable
@@ -48,7 +49,7 @@ class MultiTokenPrediction(nn.Module):
         self.embedding_first = config.concat == "embedding_first"
         self.embedding_norm = RMSNorm(dim, norm_eps)
         self.hidden_norm = RMSNorm(dim, norm_eps)
-        self.join = nn.Linear(2 * dim, dim, bias=False)
+        self.join = Linear(2 * dim, dim, bias=False)
         self.block = block
         self.final_norm = RMSNorm(dim, norm_eps)
 

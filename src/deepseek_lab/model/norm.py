@@ -17,13 +17,18 @@ from torch import Tensor, nn
 from deepseek_lab.seams import recomputable
 
 
+def _inverse_rms(x_ND: Tensor, eps: float) -> Tensor:
+    mean_square_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True).square_().div_(x_ND.shape[-1])
+    inverse_rms_N1: Tensor = mean_square_N1.add_(eps).rsqrt_()
+    return inverse_rms_N1
+
+
 class _RMSNormOnCPU(torch.autograd.Function):
     """With r = 1/rms and s = g·dy:  dx = r·s - x·r³·mean(s·x),  dg = Σ_n r·x·dy."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        mean_square_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True).square_().div_(x_ND.shape[-1])
-        inverse_rms_N1 = mean_square_N1.add_(eps).rsqrt_()
+        inverse_rms_N1 = _inverse_rms(x_ND, eps)
         ctx.save_for_backward(x_ND, weight_D, inverse_rms_N1)
         y_ND: Tensor = x_ND * inverse_rms_N1
         return y_ND.mul_(weight_D)
@@ -55,6 +60,8 @@ class RMSNorm(nn.Module):
     def _normalised(self, x_BTD: Tensor) -> Tensor:
         weight_D = self.weight.to(x_BTD.dtype)
         if x_BTD.device.type == "cpu" and x_BTD.dtype in (torch.float32, torch.float64):
-            out: Tensor = _RMSNormOnCPU.apply(x_BTD, weight_D, self.eps)  # type: ignore[no-untyped-call]
-            return out
+            if torch.is_grad_enabled():
+                out: Tensor = _RMSNormOnCPU.apply(x_BTD, weight_D, self.eps)  # type: ignore[no-untyped-call]
+                return out
+            return x_BTD * _inverse_rms(x_BTD, self.eps) * weight_D
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, self.eps)

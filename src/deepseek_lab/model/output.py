@@ -8,8 +8,16 @@ Shapes: B batch, T time, D width, V vocabulary, E routed experts, K experts a to
 
 from dataclasses import dataclass, field
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
+
+from deepseek_lab.model.linear import project
+
+
+def loads(chosen: Tensor, n_experts: int) -> Tensor:
+    """Chosen experts of any shape -> (E,) int64, how often each was."""
+    flat = chosen.flatten()
+    return torch.zeros(n_experts, dtype=torch.int64, device=flat.device).scatter_add_(0, flat, torch.ones_like(flat))
 
 
 @dataclass(frozen=True)
@@ -17,13 +25,17 @@ class RoutingStatistics:
     """What one router did with the tokens of one forward.
 
     affinity_BTE: fp32 with gradient, sigmoid scores (V3) or softmax probabilities (V2).
-    chosen_BTK: the experts that ran. load_E: fp32 counts of tokens an expert got, no gradient.
+    chosen_BTK: the experts that ran. layer: numbered by the Transformer, so that all layers share their code.
     """
 
-    layer: int
     affinity_BTE: Tensor
     chosen_BTK: Tensor
-    load_E: Tensor
+    layer: int = -1
+
+    @property
+    def load_E(self) -> Tensor:
+        """Tokens that each expert got, fp32, counted anew at each call."""
+        return loads(self.chosen_BTK, self.affinity_BTE.shape[-1]).float()
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,8 @@ class ModelOutput:
     @property
     def logits(self) -> Tensor:
         """(B, T, V), made anew at each call."""
-        return F.linear(self.hidden_BTD, self.head_weight_VD)
+        return project(self.hidden_BTD, self.head_weight_VD)
 
     def mtp_logits(self, depth: int) -> Tensor:
         """(B, T-depth, V) of one MTP module, depth counted from 1."""
-        return F.linear(self.mtp_hidden[depth - 1], self.head_weight_VD)
+        return project(self.mtp_hidden[depth - 1], self.head_weight_VD)

@@ -36,16 +36,24 @@ def fresh_context(
 
 
 def cached_context(
-    rope: RopeConfig, rope_dim: int, input_ids_BT: Tensor, valid_BT: Tensor | None, cache: Cache
+    rope: RopeConfig,
+    rope_dim: int,
+    input_ids_BT: Tensor,
+    valid_BT: Tensor | None,
+    cache: Cache,
+    as_ragged: bool = False,
 ) -> AttentionContext:
-    """Context of new tokens behind what the cache holds; advances the cache's lengths."""
+    """Context of new tokens behind what the cache holds; advances the cache's lengths.
+
+    as_ragged: slots and a mask also where all rows are alike, so that no place is a number of the program's own
+    """
     batch, time = input_ids_BT.shape
     counts = [time] * batch if valid_BT is None else [int(n) for n in valid_BT.sum(1).tolist()]
     cache.require_room(counts)
     before, was_empty, was_uniform = list(cache.lengths), cache.is_empty, cache.is_uniform
     cache.lengths = [length + count for length, count in zip(before, counts, strict=True)]
     n_keys = max(cache.lengths)
-    if valid_BT is None and was_uniform:
+    if valid_BT is None and was_uniform and not as_ragged:
         positions_1T = torch.arange(before[0], before[0] + time, device=input_ids_BT.device)[None]
         mask = None if was_empty or time == 1 else causal_mask(positions_1T, n_keys)
         rotation = rotation_table(rope, rope_dim, positions_1T)

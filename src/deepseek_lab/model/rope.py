@@ -130,13 +130,22 @@ def rotation_table(config: RopeConfig, rope_dim: int, positions_BT: Tensor) -> T
 
 
 def rotate(x_BTHR: Tensor, rotation_BTR: Tensor, layout: Layout) -> Tensor:
-    """Turns (B, T, H, R) queries or keys by (B or 1, T, R/2) rotations; keeps layout and dtype."""
+    """Turns (B, T, H, R) queries or keys by (B or 1, T, R/2) rotations; keeps layout and dtype.
+
+    Rotations may come as real pairs (…, R/2, 2), for compilers that know no complex numbers.
+    """
     turn_BT1R = rotation_BTR.unsqueeze(2)
+    if not rotation_BTR.is_complex():
+        cos, sin = turn_BT1R.to(x_BTHR.dtype).unbind(-1)
+        return _rotate_real(x_BTHR, cos, sin, layout)
     if layout == "interleaved" and _suits_complex(x_BTHR):
         wide = torch.promote_types(x_BTHR.dtype, torch.float32)  # no complex arithmetic in 16 bits
         pairs = torch.view_as_complex(x_BTHR.to(wide).unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * turn_BT1R).flatten(-2).to(x_BTHR.dtype)
-    cos, sin = turn_BT1R.real.to(x_BTHR.dtype), turn_BT1R.imag.to(x_BTHR.dtype)
+    return _rotate_real(x_BTHR, turn_BT1R.real.to(x_BTHR.dtype), turn_BT1R.imag.to(x_BTHR.dtype), layout)
+
+
+def _rotate_real(x_BTHR: Tensor, cos: Tensor, sin: Tensor, layout: Layout) -> Tensor:
     if layout == "interleaved":
         a, b = x_BTHR.unflatten(-1, (-1, 2)).unbind(-1)
         return torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
@@ -146,4 +155,5 @@ def rotate(x_BTHR: Tensor, rotation_BTR: Tensor, layout: Layout) -> Tensor:
 
 def _suits_complex(x_BTHR: Tensor) -> bool:
     """Whether every pair begins at an even place, as a complex number must (not behind an odd kv_lora_rank)."""
-    return x_BTHR.storage_offset() % 2 == 0 and all(step % 2 == 0 for step in x_BTHR.stride()[:-1])
+    *outer, last = x_BTHR.stride()
+    return x_BTHR.storage_offset() % 2 == 0 and last == 1 and all(step % 2 == 0 for step in outer)

@@ -9,7 +9,7 @@ Left out: losses, precision, activation checkpointing and parallelism, which are
 Shapes: B batch, T new tokens, S keys, D width, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from deepseek_lab.model.block import Block
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.model.initialise import initialise
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
@@ -60,7 +61,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.blocks = nn.ModuleList(self._block(i) for i in range(config.n_layers))
         self.final_norm = RMSNorm(config.dim, config.norm_eps)
-        self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.head = Linear(config.dim, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
         self.mtp = nn.ModuleList(
@@ -111,7 +112,7 @@ class Transformer(nn.Module):
         x_BTD, routing = embedding_BTD, []
         for i, block in enumerate(self.blocks):
             x_BTD, statistics = block(x_BTD, context, None if cache is None else cache.layers[i])
-            routing += [] if statistics is None else [statistics]
+            routing += [] if statistics is None else [replace(statistics, layer=i)]
         hidden_BTD = self.final_norm(x_BTD)
         source_BTD = hidden_BTD if self.config.mtp.hidden == "final_norm" else x_BTD
         states: list[Tensor] = []
@@ -149,5 +150,6 @@ class Transformer(nn.Module):
             length = embedding_BTD.shape[1] - depth
             hidden_BTD, statistics = module(hidden_BTD[:, :length], embedding_BTD[:, depth:], context.cut(length))
             states.append(hidden_BTD)
-            routing += [] if statistics is None else [statistics]
+            layer = self.config.n_layers + depth - 1
+            routing += [] if statistics is None else [replace(statistics, layer=layer)]
         return states

@@ -23,12 +23,14 @@ class EngineConfig(CheckedConfig):
     max_rows: responses decoded at a time; cache_bytes: the most their caches take, null for no limit
     batch_invariant: the same bits whoever else is served; slower
     speculative_depth: how many tokens the MTP modules draft ahead; 0 drafts none
+    compile: decoding steps through torch.compile
     """
 
     max_rows: int
     cache_bytes: int | None
     batch_invariant: bool
     speculative_depth: int
+    compile: bool
 
     def check(self) -> None:
         self.require_positive("max_rows", "cache_bytes")

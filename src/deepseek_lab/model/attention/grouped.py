@@ -11,11 +11,12 @@ Shapes: B batch, T new tokens, S keys, D width, H query heads, G key-value heads
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.model.attention.interface import Attention, AttentionContext, attend
+from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
 from deepseek_lab.model.cache import write_tokens
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.rope import Layout, RopeConfig, rotate
 
 
@@ -56,10 +57,10 @@ class GroupedAttention(Attention):
         self.config = config
         self.head_dim = config.rope_dim_at(dim)
         self.scale = self.head_dim**-0.5 * rope.softmax_factor
-        self.wq = nn.Linear(dim, config.n_heads * self.head_dim, bias=config.qkv_bias)
-        self.wk = nn.Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
-        self.wv = nn.Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
-        self.wo = nn.Linear(config.n_heads * self.head_dim, dim, bias=False)
+        self.wq = Linear(dim, config.n_heads * self.head_dim, bias=config.qkv_bias)
+        self.wk = Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
+        self.wv = Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
+        self.wo = Linear(config.n_heads * self.head_dim, dim, bias=False)
 
     def cache_shape(self) -> tuple[int, ...]:
         return (2, self.config.n_kv_heads, self.head_dim)
@@ -78,7 +79,10 @@ class GroupedAttention(Attention):
             write_tokens(cache_BL, new_BT, context.slots_BT, context.keep_BT, context.start)
             if context.read_cache:
                 k_BTGK, v_BTGK = cache_BL[:, : context.n_keys].to(x_BTD.dtype).unbind(2)
-        q_BHTK, k_BGSK, v_BGSK = (t.transpose(1, 2) for t in (q_BTHK, k_BTGK, v_BTGK))
-        y_BHTK = attend(q_BHTK, k_BGSK, v_BGSK, context.mask_BTS, self.scale)
-        out: Tensor = self.wo(y_BHTK.transpose(1, 2).flatten(2))
+        k_BGSK, v_BGSK = k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2)
+        if context.read_cache and x_BTD.shape[1] <= FEW_QUERIES:
+            y_BTHK = attend_few(q_BTHK, k_BGSK, v_BGSK, context.mask_BTS, self.scale)
+        else:
+            y_BTHK = attend(q_BTHK.transpose(1, 2), k_BGSK, v_BGSK, context.mask_BTS, self.scale).transpose(1, 2)
+        out: Tensor = self.wo(y_BTHK.flatten(2))
         return out

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from deepseek_lab.model.attention.blocked import blocked_causal_attention
 from deepseek_lab.model.rope import RopeConfig
 
+FEW_QUERIES = 16
+"""New tokens a row up to which a cache is read as it lies (MLA absorbed), and heads are queries (`attend_few`)."""
+
 _BLOCKED_FROM = 256  # tokens from which our CPU kernel is the faster one at every width tried
 
 
@@ -94,6 +97,23 @@ def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSV: Tensor, mask_BTS: Tensor | No
         enable_gqa=k_BHSK.shape[1] != q_BHTK.shape[1],
     )
     return y_BHTV[..., :width] if pad > 0 else y_BHTV
+
+
+def attend_few(q_BTHK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask_BTS: Tensor | None, scale: float) -> Tensor:
+    """Attention of a few new tokens over a cache -> (B, T, H, K), keys and values equally wide.
+
+    The heads that share keys stand one below the other as if they were queries of one head: products of J·T rows
+    instead of T, and the keys are read once for all of them. A mask says what a token sees, whatever its head.
+    """
+    _, time, heads, _ = q_BTHK.shape
+    groups = k_BGSK.shape[1]
+    shared = heads // groups
+    q_BGXK = q_BTHK.unflatten(2, (groups, shared)).transpose(1, 2).flatten(2, 3)
+    if mask_BTS is not None and time > 1:
+        mask_BTS = mask_BTS.repeat_interleave(shared, dim=2)
+    y_BGXK: Tensor = F.scaled_dot_product_attention(q_BGXK, k_BGSK, v_BGSK, attn_mask=mask_BTS, scale=scale)
+    y_BTGJK: Tensor = y_BGXK.unflatten(2, (time, shared)).transpose(1, 2)
+    return y_BTGJK.flatten(2, 3)
 
 
 def _suits_blocked(q_BHTK: Tensor) -> bool:

@@ -6,7 +6,7 @@ halves of `wkv_b`. Two forms compute the same thing:
 - *expanded*: build all keys and values, then plain attention. For training and prefill, where the
   T×S products are the cost and the narrow heads (nope + rope) are the cheaper ones.
 - *absorbed*: q'·c with q' = W_UKᵀ·q, and W_UV applied after the sum (V2 App. C, "absorb"). For
-  decoding: the cache is read as it lies, never re-expanded.
+  decoding: the cache is read as it lies, never re-expanded, by one or a few new tokens (speculation).
 
 Per-head layouts are DeepSeek's: queries [nope, rope], `wkv_a` [latent, rope key], `wkv_b` [key, value].
 The rope key gets no norm; the latent norms keep eps 1e-6 whatever the model's eps (the released code
@@ -14,30 +14,27 @@ never passes one). Left out: the "additional scaling factors at the width bottle
 which no released code contains.
 
 Shapes: B batch, T new tokens, S keys, D width, H heads, N nope width, R rope width, K = N + R,
-V value width, C kv_lora_rank.
+V value width, C kv_lora_rank, X = C + R, M = B·T.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.model.attention.interface import Attention, AttentionContext, attend
+from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
 from deepseek_lab.model.cache import write_tokens
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.rope import Layout, RopeConfig, rotate
 from deepseek_lab.seams import recomputable
 
 LATENT_NORM_EPS = 1e-6
 
-ABSORBED_UP_TO = 8
-"""New tokens a row up to which the cache is read as it lies: one in decoding, a few in speculative decoding."""
-
 
 class LatentAttention(Attention):
-    """MLA; expanded unless a cache is read with one or a few new tokens a row, then absorbed."""
+    """MLA; expanded unless a few new tokens a row read a cache, then absorbed."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
@@ -71,16 +68,16 @@ class LatentAttention(Attention):
         qk_head_dim = config.qk_nope_head_dim + config.qk_rope_head_dim
         self.scale = qk_head_dim**-0.5 * rope.softmax_factor
         if config.q_lora_rank is None:
-            self.wq = nn.Linear(dim, config.n_heads * qk_head_dim, bias=False)
+            self.wq = Linear(dim, config.n_heads * qk_head_dim, bias=False)
         else:
-            self.wq_a = nn.Linear(dim, config.q_lora_rank, bias=False)
+            self.wq_a = Linear(dim, config.q_lora_rank, bias=False)
             self.q_norm = RMSNorm(config.q_lora_rank, LATENT_NORM_EPS)
-            self.wq_b = nn.Linear(config.q_lora_rank, config.n_heads * qk_head_dim, bias=False)
-        self.wkv_a = nn.Linear(dim, config.kv_lora_rank + config.qk_rope_head_dim, bias=False)
+            self.wq_b = Linear(config.q_lora_rank, config.n_heads * qk_head_dim, bias=False)
+        self.wkv_a = Linear(dim, config.kv_lora_rank + config.qk_rope_head_dim, bias=False)
         self.kv_norm = RMSNorm(config.kv_lora_rank, LATENT_NORM_EPS)
         kv_head_dim = config.qk_nope_head_dim + config.v_head_dim
-        self.wkv_b = nn.Linear(config.kv_lora_rank, config.n_heads * kv_head_dim, bias=False)
-        self.wo = nn.Linear(config.n_heads * config.v_head_dim, dim, bias=False)
+        self.wkv_b = Linear(config.kv_lora_rank, config.n_heads * kv_head_dim, bias=False)
+        self.wo = Linear(config.n_heads * config.v_head_dim, dim, bias=False)
 
     def cache_shape(self) -> tuple[int, ...]:
         return (self.config.kv_lora_rank + self.config.qk_rope_head_dim,)
@@ -98,7 +95,7 @@ class LatentAttention(Attention):
             write_tokens(cache_BL, new_BT, context.slots_BT, context.keep_BT, context.start)
             if context.read_cache:
                 stored_BSX = cache_BL[:, : context.n_keys].to(x_BTD.dtype)
-                if x_BTD.shape[1] <= ABSORBED_UP_TO:
+                if x_BTD.shape[1] <= FEW_QUERIES:
                     return self._absorbed(*self._queries(q_source, context), stored_BSX, context.mask_BTS)
                 latent_BTC, k_pe_BTR = stored_BSX.split((self.config.kv_lora_rank, self.config.qk_rope_head_dim), -1)
         return self._expanded(q_source, context, latent_BTC, k_pe_BTR)
@@ -142,16 +139,13 @@ class LatentAttention(Attention):
         c = self.config
         weight_HXC = self.wkv_b.weight.to(q_nope.dtype).view(c.n_heads, -1, c.kv_lora_rank)
         up_key_HNC, up_value_HVC = weight_HXC.split((c.qk_nope_head_dim, c.v_head_dim), 1)
-        q_BTHC = torch.einsum("bthn,hnc->bthc", q_nope, up_key_HNC)
-        q_BTHX = torch.cat((q_BTHC, q_pe), dim=-1)
-        batch, time = q_BTHX.shape[:2]
-        scores = torch.bmm(q_BTHX.flatten(1, 2), stored_BSX.transpose(1, 2)) * self.scale
-        scores_BTHS = scores.view(batch, time, c.n_heads, -1)
-        if mask is not None:
-            scores_BTHS = scores_BTHS.masked_fill(~mask.transpose(1, 2), float("-inf"))
-        wide = torch.promote_types(scores_BTHS.dtype, torch.float32)
-        p_BXS = F.softmax(scores_BTHS, dim=-1, dtype=wide).to(q_BTHX.dtype).flatten(1, 2)
-        mixed_BTHC = torch.bmm(p_BXS, stored_BSX[..., : c.kv_lora_rank]).view(batch, time, c.n_heads, -1)
-        y_BTHV = torch.einsum("bthc,hvc->bthv", mixed_BTHC, up_value_HVC)
-        out: Tensor = self.wo(y_BTHV.flatten(2))
+        batch, time = q_nope.shape[:2]
+        q_MHC = torch.bmm(q_nope.flatten(0, 1).transpose(0, 1), up_key_HNC).transpose(0, 1)
+        q_BTHX = torch.cat((q_MHC, q_pe.flatten(0, 1)), dim=-1).unflatten(0, (batch, time))
+        # Values as wide as keys, which the kernel wants; the rope part of the sum is cut off again.
+        stored_B1SX = stored_BSX.unsqueeze(1)
+        mixed_BTHX = attend_few(q_BTHX, stored_B1SX, stored_B1SX, mask, self.scale)
+        mixed_HMC = mixed_BTHX[..., : c.kv_lora_rank].flatten(0, 1).transpose(0, 1)
+        y_MHV = torch.bmm(mixed_HMC, up_value_HVC.mT).transpose(0, 1)
+        out: Tensor = self.wo(y_MHV.flatten(1).unflatten(0, (batch, time)))
         return out

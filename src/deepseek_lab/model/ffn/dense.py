@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig
+from deepseek_lab.model.linear import Linear
 from deepseek_lab.seams import Nonlinearity
 
 
@@ -40,6 +41,9 @@ class _SwiGLU(torch.autograd.Function):
 
 def swiglu(gate_up_NX: Tensor) -> Tensor:
     """(…, 2I) with the gate first -> (…, I): silu(gate) ⊙ up; the backward recomputes silu."""
+    if not torch.is_grad_enabled():
+        gate_NI, up_NI = gate_up_NX.chunk(2, dim=-1)
+        return F.silu(gate_NI).mul_(up_NI)
     out: Tensor = _SwiGLU.apply(gate_up_NX)  # type: ignore[no-untyped-call]
     return out
 
@@ -67,9 +71,9 @@ class DenseFeedForward(nn.Module):
 
     def __init__(self, dim: int, intermediate_size: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(dim, 2 * intermediate_size, bias=False)
+        self.gate_up = Linear(dim, 2 * intermediate_size, bias=False)
         self.swiglu = Nonlinearity(swiglu)
-        self.down = nn.Linear(intermediate_size, dim, bias=False)
+        self.down = Linear(intermediate_size, dim, bias=False)
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """(…, D) -> (…, D)."""

@@ -2,7 +2,7 @@
 
 Tokens are sorted by expert, all experts run in one `grouped_mm` each way, and the results return
 to their tokens weighted. No loop over experts: the cost does not grow with their number until the
-weights themselves are the traffic.
+weights themselves are the traffic. Decoding has a few rows an expert, and there a loop is quicker (`few_tokens`).
 
 Shapes: N tokens, K experts a token, M = N·K sorted rows, D width, E experts, I expert width,
 X = 2I.
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import swiglu
+from deepseek_lab.model.ffn.few_tokens import experts_of_few
+from deepseek_lab.model.linear import FEW, takes_few
+from deepseek_lab.model.output import loads
 from deepseek_lab.seams import GroupedMatmul, Nonlinearity, recomputable
 
 
@@ -29,17 +32,25 @@ class Experts(nn.Module):
         self.weighted_swiglu = Nonlinearity(_weighted_swiglu)
         self.down_matmul = GroupedMatmul()
 
-    def forward(self, x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, load_E: Tensor) -> Tensor:
-        """Σ_k weight_k · expert_k(x) for each token -> (N, D); `load_E` counts each expert's rows."""
+    def forward(self, x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor) -> Tensor:
+        """Σ_k weight_k · expert_k(x) for each token -> (N, D)."""
+        if self._suits_few(x_ND, chosen_NK):
+            return experts_of_few(x_ND, weight_NK, chosen_NK, self.gate_up_EXD, self.down_EDI)
         order_M = chosen_NK.flatten().argsort(stable=True)
         token_M = order_M // chosen_NK.shape[1]
-        ends_E = load_E.cumsum(0).to(torch.int32)
+        ends_E = loads(chosen_NK, self.n_experts).cumsum(0).to(torch.int32)
         rows_MD = recomputable(torch.index_select, x_ND, 0, token_M)
         gate_up_MX = self.gate_up_matmul(rows_MD, self.gate_up_EXD, ends_E)
         hidden_MI = self.weighted_swiglu(gate_up_MX, weight_NK.flatten()[order_M])
         y_MD = self.down_matmul(hidden_MI, self.down_EDI, ends_E)
         out: Tensor = _SumByToken.apply(y_MD, token_M, x_ND.shape[0])  # type: ignore[no-untyped-call]
         return out
+
+    def _suits_few(self, x_ND: Tensor, chosen_NK: Tensor) -> bool:
+        """Whether experts have so few rows that their products are quicker one by one; no recipe rounds them."""
+        few = chosen_NK.numel() <= FEW * self.n_experts or torch.compiler.is_compiling()
+        plain = type(self.gate_up_matmul) is GroupedMatmul and type(self.down_matmul) is GroupedMatmul
+        return few and plain and takes_few(x_ND[:1], self.gate_up_EXD)
 
 
 class _SumByToken(torch.autograd.Function):

@@ -12,7 +12,6 @@ Shapes: B batch, T time, N = B·T tokens, D width, E routed experts, K experts a
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import DenseFeedForward
@@ -42,12 +41,11 @@ class MixtureOfExperts(nn.Module):
         def build(self, dim: int, *, layer_index: int) -> nn.Module:
             if layer_index < self.n_dense_layers:
                 return DenseFeedForward(dim, self.intermediate_size)
-            return MixtureOfExperts(self, dim, layer_index)
+            return MixtureOfExperts(self, dim)
 
-    def __init__(self, config: Config, dim: int, layer_index: int) -> None:
+    def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.config = config
-        self.layer_index = layer_index
         router = SigmoidRouter if config.router == "sigmoid" else SoftmaxRouter
         self.router: Router = router(config, dim)
         self.experts = Experts(dim, config.n_routed_experts, config.moe_intermediate_size)
@@ -58,16 +56,12 @@ class MixtureOfExperts(nn.Module):
         """(B, T, D) -> (B, T, D) and the routing of these tokens."""
         x_ND = x_BTD.flatten(0, 1)
         affinity_NE, weight_NK, chosen_NK = self.router(x_ND)
-        load_E = torch.zeros(self.config.n_routed_experts, dtype=torch.int64, device=x_ND.device)
-        load_E.scatter_add_(0, chosen_NK.flatten(), torch.ones_like(chosen_NK.flatten()))
-        y_ND = self.experts(x_ND, weight_NK, chosen_NK, load_E)
+        y_ND = self.experts(x_ND, weight_NK, chosen_NK)
         if self.shared is not None:
             y_ND = y_ND + self.shared(x_ND)
         batch, time = x_BTD.shape[:2]
         statistics = RoutingStatistics(
-            layer=self.layer_index,
             affinity_BTE=affinity_NE.unflatten(0, (batch, time)),
             chosen_BTK=chosen_NK.unflatten(0, (batch, time)),
-            load_E=load_E.float(),
         )
         return y_ND.unflatten(0, (batch, time)), statistics

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.model.linear import project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,8 @@ class Router(nn.Module):
     def logits(self, x_ND: Tensor) -> Tensor:
         """(N, D) -> (N, E) fp32 (fp64 for fp64)."""
         wide = torch.promote_types(x_ND.dtype, torch.float32)
+        if not torch.is_autocast_enabled(x_ND.device.type):
+            return project(x_ND.to(wide), self.weight.to(wide))
         with torch.autocast(x_ND.device.type, enabled=False):
             return F.linear(x_ND.to(wide), self.weight.to(wide))
 

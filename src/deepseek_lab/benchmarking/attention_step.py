@@ -1,0 +1,112 @@
+"""One MLA layer decoding one token, by the length of its context: three ways over the same tokens and weights.
+
+absorbed: reads the latents as they lie. expanded: rebuilds every head's keys and values from them at each step, as
+`transformers` does. full: keeps every head's keys and values instead of the latents, a cache several times as large.
+
+Shapes: B rows, S tokens of context, H heads, K query and key width, V value width, C kv_lora_rank.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from deepseek_lab.benchmarking.contestants import Workload, our_model
+from deepseek_lab.benchmarking.interleaved import time_interleaved
+from deepseek_lab.model.attention.interface import AttentionContext, attend
+from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.model.rope import rotation_table
+
+ABSORBED, EXPANDED, FULL = "absorbed", "expanded", "full"
+_TOKENS_A_ROUND = 16384
+"""Of context, read by each contestant before its time is taken: short contexts need several steps."""
+
+
+def _ways(layer: LatentAttention, context: AttentionContext, x_B1D: Tensor, stored: Tensor) -> dict[str, Any]:
+    c = layer.config
+    latent_BSC, k_pe_BSR = stored.split((c.kv_lora_rank, c.qk_rope_head_dim), -1)
+    kv_BSHX = layer.wkv_b(latent_BSC).unflatten(-1, (c.n_heads, -1))
+    k_BHSK = layer._joined_keys(kv_BSHX, k_pe_BSR).transpose(1, 2).contiguous()
+    v_BHSV = kv_BSHX[..., c.qk_nope_head_dim :].transpose(1, 2).contiguous()
+
+    def source() -> Tensor:
+        return layer.q_norm(layer.wq_a(x_B1D))  # type: ignore[no-any-return]
+
+    def full() -> Tensor:
+        q_BHTK = layer._joined_queries(source(), context).transpose(1, 2)
+        return layer.wo(attend(q_BHTK, k_BHSK, v_BHSV, None, layer.scale).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    return {
+        ABSORBED: lambda: layer._absorbed(*layer._queries(source(), context), stored, None),
+        EXPANDED: lambda: layer._expanded(source(), context, latent_BSC, k_pe_BSR),
+        FULL: full,
+    }
+
+
+def _repeated(call: Callable[[], Tensor], times: int) -> Callable[[Tensor], float]:
+    def steps(tokens: Tensor) -> float:
+        with torch.no_grad():
+            return sum(float(call()[0, 0, 0]) for _ in range(times))
+
+    return steps
+
+
+def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds of a step each way, for `8x1024`: rows and context. Raises AssertionError where the results differ."""
+    batch, n_keys = map(int, name.split("x"))
+    torch.manual_seed(0)
+    model = our_model(Workload("attention", batch=batch, seq_len=1, n_experts=16))
+    layer = model.blocks[0].attention
+    assert isinstance(layer, LatentAttention)
+    rotation = rotation_table(model.config.rope, model.rope_dim, torch.tensor([[n_keys - 1]]))
+    context = AttentionContext(rotation, None, n_keys, read_cache=True)
+    x_B1D, stored = torch.randn(batch, 1, model.config.dim), torch.randn(batch, n_keys, *layer.cache_shape())
+    with torch.no_grad():
+        ways = _ways(layer, context, x_B1D, stored)
+        for way in (EXPANDED, FULL):
+            torch.testing.assert_close(ways[way](), ways[ABSORBED](), atol=1e-4, rtol=1e-3)
+    times = max(1, _TOKENS_A_ROUND // (batch * n_keys))
+    timings = time_interleaved({k: _repeated(way, times) for k, way in ways.items()}, lambda _: x_B1D, rounds, report)
+    return {
+        "batch": batch,
+        "context": n_keys,
+        "seconds": {way: [s / times for s in seconds] for way, seconds in timings.seconds.items()},
+        "times_absorbed": {way: timings.ratios(way, ABSORBED) for way in (EXPANDED, FULL)},
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """One line a batch and context."""
+    made = Table(title="One MLA layer, one token: milliseconds, and how many times as long as absorbed")
+    for column in ("rows", "context", "absorbed ms", "expanded", "full keys and values"):
+        made.add_column(column, justify="right")
+    for result in results:
+        ratios = (f"{median(result['times_absorbed'][way]):.1f}x" for way in (EXPANDED, FULL))
+        ms = median(result["seconds"][ABSORBED]) * 1e3
+        made.add_row(str(result["batch"]), str(result["context"]), f"{ms:.2f}", *ratios)
+    return made
+
+
+def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Writes attention_step.json and attention_step.png."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "attention_step.json").write_text(json.dumps(list(results), indent=1))
+    batches = sorted({result["batch"] for result in results})
+    figure = Figure(figsize=(4 * len(batches) + 0.5, 3.4), layout="constrained")
+    for axes, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
+        mine = [result for result in results if result["batch"] == batch]
+        for way in (EXPANDED, FULL, ABSORBED):
+            ms = [median(result["seconds"][way]) * 1e3 for result in mine]
+            axes.loglog([result["context"] for result in mine], ms, "o-", label=way)
+        axes.set_title(f"{batch} row{'s' * (batch > 1)}", fontsize=10)
+        axes.set_xlabel("tokens of context")
+    figure.axes[0].set_ylabel("milliseconds a step and layer")
+    figure.axes[0].legend(fontsize=8)
+    figure.savefig(folder / "attention_step.png", dpi=150)
