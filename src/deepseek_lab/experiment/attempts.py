@@ -23,12 +23,10 @@ from deepseek_lab.experiment.finished import FinishedRun
 from deepseek_lab.generation import Completion, Request, Sampling
 from deepseek_lab.objectives.pass_at_k import majority_share, pass_at_k
 from deepseek_lab.report.proportions import CONFIDENCE, bootstrap, wilson
+from deepseek_lab.rollout.group import is_right
 from deepseek_lab.serving.speaker import Speaker, load_speaker, sampling_of
 from deepseek_lab.tasks.task import Example, Task
-from deepseek_lab.text.chat import Message
-from deepseek_lab.text.tokenizer import Tokenizer
-
-QUESTION = "{question}"
+from deepseek_lab.text.question_prompt import QuestionPrompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +47,11 @@ class AttemptsTest(CheckedConfig):
         self.require_not_negative("seed")
         if not self.k or min(self.k) < 1 or max(self.k) > self.samples:
             raise ConfigError(f"must be numbers from 1 to samples = {self.samples}, not {list(self.k)}", "k")
-        if QUESTION not in self.prompt:
-            raise ConfigError(f"must hold {QUESTION}, not {self.prompt!r}", "prompt")
-        if self.thinking and not self.chat:
-            raise ConfigError("belongs to a conversation: attempts.chat=true", "thinking")
+        self.question_prompt()
+
+    def question_prompt(self) -> QuestionPrompt:
+        """How questions are put. Raises ConfigError."""
+        return QuestionPrompt.Config(prompt=self.prompt, chat=self.chat, thinking=self.thinking).build()
 
 
 @dataclass(frozen=True)
@@ -93,19 +92,12 @@ def _kind(values: Sequence[float]) -> str:
     return "bootstrap over questions" if min(values) < max(values) else "Wilson (all questions alike)"
 
 
-def prompt_ids(example: Example, test: AttemptsTest, speaker: Speaker) -> list[int]:
-    """What the model reads for one question."""
-    text = test.prompt.replace(QUESTION, example.question)
-    if not test.chat:
-        return speaker.chat.encode_plain(text)
-    return speaker.chat.encode([Message(role="user", content=text)], thinking=test.thinking)
-
-
 def attempted(
     task: Task, examples: Sequence[Example], test: AttemptsTest, speaker: Speaker, sampling: Sampling
 ) -> list[Attempts]:
     """Has the model try each question. Raises ConfigError when the attempts do not fit behind a question."""
-    prompts = [prompt_ids(example, test, speaker) for example in examples]
+    prompt = test.question_prompt()
+    prompts = [prompt.encode(speaker.chat, example.question) for example in examples]
     room = min(map(speaker.room, prompts))
     if test.max_new_tokens > room:
         raise ConfigError(f"is {test.max_new_tokens}, behind the questions there is room for {room}", "max_new_tokens")
@@ -121,14 +113,17 @@ def attempted(
         for place, ids in enumerate(prompts)
     ]
     answers = answered(requests, speaker)
-    return [_judged(task, *row, speaker.tokenizer) for row in zip(examples, answers, strict=True)]
+    return [_judged(task, *row, prompt, speaker) for row in zip(examples, answers, strict=True)]
 
 
-def _judged(task: Task, example: Example, answers: Sequence[Completion], tokenizer: Tokenizer) -> Attempts:
-    said = [tokenizer.decode(answer.ids, skip_special=True) for answer in answers]
+def _judged(
+    task: Task, example: Example, answers: Sequence[Completion], prompt: QuestionPrompt, speaker: Speaker
+) -> Attempts:
+    said = [prompt.judged_text(speaker.tokenizer, answer.ids, speaker.stop_ids) for answer in answers]
     rewards = task.rewards([example] * len(said), said)
     cut_off = [answer.finish_reason != "stop" for answer in answers]
-    return Attempts(example, said, [r.total for r in rewards], [task.vote(text) for text in said], cut_off)
+    totals = [None if r.total is None else float(is_right(r)) for r in rewards]
+    return Attempts(example, said, totals, [task.vote(text) for text in said], cut_off)
 
 
 def evaluate_task(cfg: DictConfig, run: FinishedRun, task: Task, test: AttemptsTest) -> dict[str, Any]:
