@@ -25,6 +25,7 @@ from deepseek_lab.rollout.curriculum import Curriculum
 from deepseek_lab.rollout.drawing import Clock, Drawing
 from deepseek_lab.rollout.experience import Experience
 from deepseek_lab.rollout.group import Group, sums_of
+from deepseek_lab.rollout.reward_model import RewardModel
 from deepseek_lab.rollout.rewarding import Judge, Rewarding
 
 KeptGroups = Callable[[Tensor, int], Tensor]
@@ -54,7 +55,22 @@ class RolloutEngine:
         self.curriculum = Curriculum(data.examples, seed) if config.curriculum == "pass_rate" else None
         self.transcript: list[Group] = []
         """The groups of the last experience, in its order."""
+        self.reward_model = (
+            None if config.reward_model is None else RewardModel.of_run(config.reward_model, data.tokenizer)
+        )
+        if self.reward_model is not None:
+            self.rewarding.judges.append(self.reward_model)
         self._require_fit()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its rewards and stands in no checkpoint: a run goes on with the same."""
+        return {} if self.reward_model is None else {"reward_model": self.reward_model.identity}
+
+    def to(self, device: torch.device) -> None:
+        """Moves the reward model."""
+        if self.reward_model is not None:
+            self.reward_model.model.to(device)
 
     def _require_fit(self) -> None:
         self.rewarding.require_parts(self.data.held_out[0])

@@ -57,10 +57,13 @@ class Rewarding:
         return [_joined(row) for row in zip(*columns, strict=True)]
 
     def values(self, verdict: Reward) -> tuple[float, float | None]:
-        """The weighted sum of all parts but `format`, and that of `format` where it has a weight; NaN: not judged."""
+        """The weighted sum of all parts but `format`, and that of `format` where it has a weight.
+
+        NaN where a part that counts is missing: nobody could tell.
+        """
         parts = {TOTAL: verdict.total, **verdict.parts}
         own = {part: weight for part, weight in self.weights.items() if part != FORMAT}
-        unjudged = verdict.total is None or any(parts.get(part) is None for part in self.weights)
+        unjudged = any(parts.get(part) is None for part in self.weights)
         answer = math.nan if unjudged else math.fsum(weight * (parts[part] or 0.0) for part, weight in own.items())
         if FORMAT not in self.weights:
             return answer, None
@@ -96,8 +99,10 @@ def _finite(verdict: Reward) -> Reward:
 
 
 def _joined(verdicts: Sequence[Reward]) -> Reward:
+    """The parts of a judge who could not tell are left out."""
     first, failures = verdicts[0], [verdict.failure for verdict in verdicts if verdict.failure]
-    parts = {part: value for verdict in verdicts for part, value in verdict.parts.items()}
+    told = [verdict for verdict in verdicts if verdict.total is not None]
+    parts = {part: value for verdict in told for part, value in verdict.parts.items()}
     return replace(first, parts=parts, failure="; ".join(failures) or None)
 
 

@@ -9,12 +9,12 @@ DeepSeek-R1 §2.4) is stage=sft on those answers.
 Shapes: B sequences, T positions, N counted positions, V vocabulary.
 """
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.distillation import logit_distillation_loss
@@ -33,7 +33,7 @@ class DistillStage(SftStage):
         self.distillation = config
         # Not a submodule: neither trained nor sharded nor part of the checkpoint.
         self._teacher = (teacher.eval().requires_grad_(False),)
-        self._teacher_hash = _fingerprint(teacher)
+        self._teacher_hash = fingerprint(teacher)
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "teacher": self._teacher_hash}
@@ -70,12 +70,3 @@ class DistillStage(SftStage):
 def _wide(logits: Tensor) -> Tensor:
     """At least fp32: a softmax over a vocabulary in bf16 loses its small probabilities."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _fingerprint(model: Transformer) -> str:
-    """16 letters that tell two sets of weights apart."""
-    whole = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        whole.update(name.encode())
-        whole.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return whole.hexdigest()[:16]

@@ -117,7 +117,7 @@ class OnPolicyStage(TaskValidation):
         if self.reference is not None:
             answers = answers.with_columns({REFERENCE: self.logprobs_of(self.reference.model, answers)})
         answers = answers.with_columns(self.columns(experience, answers))
-        return answers.counting(self.config.loss.counted(experience.mask_BT, experience.truncated_B))
+        return answers.counting(self.counted(experience))
 
     @property
     def needs_old_pass(self) -> bool:
@@ -153,6 +153,10 @@ class OnPolicyStage(TaskValidation):
     def clip(self) -> Tensor:
         """Clips the gradients of all networks that train; returns the norm before."""
         return clip_gradients(self.model, self.optimizer_config.max_grad_norm, self.over_ranks)
+
+    def counted(self, experience: Experience) -> Tensor:
+        """(B, T) the tokens that train."""
+        return self.config.loss.counted(experience.mask_BT, experience.truncated_B)
 
     def _weights(self, answers: Answers) -> Tensor:
         """(B, T) weights of an update's tokens; over all ranks they sum to what they would in one process."""
@@ -201,6 +205,13 @@ class OnPolicyStage(TaskValidation):
         return logp_BT.detach()
 
     # State
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), **self.rollout.identity}
+
+    def on_fit_start(self) -> None:
+        """The reward model follows the policy to its device."""
+        self.rollout.to(self.device)
 
     def configure_model(self) -> None:
         """The reference computes in the policy's precision, or their ratio would not start at 1."""

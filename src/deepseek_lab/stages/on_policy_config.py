@@ -10,6 +10,7 @@ from deepseek_lab.rollout.config import RolloutConfig
 if TYPE_CHECKING:
     from deepseek_lab.rollout.engine import RolloutEngine
     from deepseek_lab.stages.grpo import GrpoStage
+    from deepseek_lab.stages.ppo import PpoStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,45 @@ class OnPolicyConfig(CheckedConfig):
             return RolloutEngine(self.rollout, data, seed, kept, self.loss.max_refills)
         except ConfigError as error:
             raise error if error.field.startswith("data.") else error.at("rollout") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(OnPolicyConfig):
+    """Proximal policy optimisation with a critic.
+
+    reference_weight: β of the KL in the reward; the objective's own `loss.kl_weight` adds one to the loss
+    discount, decay: γ and λ of the advantages; whiten: they get mean 0 and deviation 1 over the iteration
+    value_weight, value_clip: of the critic's loss; null clips nothing
+    critic: whose weights it starts from
+    critic_lr_factor: on the learning rate
+    """
+
+    name: str = "ppo"
+    reference_weight: float
+    discount: float
+    decay: float
+    whiten: bool
+    value_weight: float
+    value_clip: float | None
+    critic: Literal["policy", "reward_model"]
+    critic_lr_factor: float
+
+    def check(self) -> None:
+        super().check()
+        self.require_not_negative("reference_weight", "value_weight", "value_clip", "critic_lr_factor")
+        for name in ("discount", "decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"must lie between 0 and 1, not {getattr(self, name)}", name)
+        if self.critic == "reward_model" and self.rollout.reward_model is None:
+            raise ConfigError("= reward_model needs rollout.reward_model=<run>", "critic")
+        if self.loss.supervision != "outcome":
+            raise ConfigError("= process is GRPO's: PPO's critic tells the steps apart", "loss.supervision")
+
+    def build(self, model: Any, data: Any, balance: Any, isolate_documents: bool = True, **loop: Any) -> "PpoStage":
+        """`isolate_documents`: always so here. `loop`: what `Stage` takes."""
+        from deepseek_lab.stages.ppo import PpoStage
+
+        return PpoStage(self, model, self._engine(data, loop["seed"]), balance, **loop)
 
 
 @dataclass(frozen=True, kw_only=True)
