@@ -4,10 +4,11 @@ Left out: what needs an earlier step's result (whether a start has the same shap
 the same one line, when its turn comes.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from deepseek_lab.command_line import PROJECT_ROOT
@@ -15,7 +16,7 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import check_values
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import _leaf
-from deepseek_lab.pipeline.planned import PLACE, PlannedStep, planned
+from deepseek_lab.pipeline.planned import PlannedStep, planned
 from deepseek_lab.pipeline.recipe import Recipe
 
 
@@ -37,16 +38,27 @@ def read_recipe(cfg: DictConfig) -> Recipe:
 def check_steps(steps: Sequence[PlannedStep]) -> None:
     """Composes each command line once; the steps of other seeds and models differ in values only."""
     seen: set[tuple[str, ...]] = set()
-    for script in PLACE:
-        with ExitStack() as stack:
-            composer = None
-            for step in steps:
-                keys = (script, *(line for line in step.overrides if not line.startswith(("seed=", "checkpoint="))))
-                if step.script != script or keys in seen:
-                    continue
-                seen.add(keys)
-                composer = composer or stack.enter_context(Composer(PROJECT_ROOT / "conf", script))
-                _composed(composer, step)
+    for script in dict.fromkeys(step.script for step in steps):
+        with composer_of(script) as composer:
+            for step in (step for step in steps if step.script == script):
+                words = tuple(line for line in step.overrides if not line.startswith(("seed=", "checkpoint=")))
+                if words not in seen:
+                    seen.add(words)
+                    _composed(composer, step)
+
+
+@contextmanager
+def composer_of(script: str) -> Iterator[Composer]:
+    """Composes command lines of another script while Hydra knows this one: it keeps one at a time."""
+    ours = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with Composer(PROJECT_ROOT / "conf", script) as composer:
+            yield composer
+    finally:
+        GlobalHydra.instance().clear()
+        if ours is not None:
+            GlobalHydra.instance().initialize(ours)
 
 
 def _composed(composer: Composer, step: PlannedStep) -> None:

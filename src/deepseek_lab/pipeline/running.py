@@ -11,11 +11,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.run_lock import written
 from deepseek_lab.pipeline import attempts
-from deepseek_lab.pipeline.checking import read_recipe
+from deepseek_lab.pipeline.checking import composer_of, read_recipe
 from deepseek_lab.pipeline.costs import steps_for_equal_flops
 from deepseek_lab.pipeline.minutes import minutes_table
 from deepseek_lab.pipeline.planned import PlannedStep, planned
@@ -79,7 +77,7 @@ def spent_steps(step: PlannedStep) -> list[str]:
     from deepseek_lab.experiment.configs import read_configs
     from deepseek_lab.planning.counts import count
 
-    with Composer(PROJECT_ROOT / "conf", "train") as composer:
+    with composer_of("train") as composer:
         configs = read_configs(composer.compose(step.overrides))
     with torch.device("meta"):
         counts = count(configs.model.build(), configs.data.seq_len)
