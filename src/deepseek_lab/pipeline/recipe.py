@@ -68,12 +68,16 @@ class Recipe:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """common: overrides of every step that trains; seeds: the whole road once for each."""
+        """common: overrides of every step that trains; seeds: the whole road once for each.
+
+        compare: for a step the others that a report holds against it, question by question
+        """
 
         title: str
         seeds: list[int]
         common: list[str]
         tests: dict[str, Any]
+        compare: dict[str, list[str]]
         steps: dict[str, Any]
 
         def check(self) -> None:
@@ -86,6 +90,9 @@ class Recipe:
             for name, step in recipe.steps.items():
                 recipe.check_step(name, step, earlier)
                 earlier.append(name)
+            for name in [*self.compare, *(other for others in self.compare.values() for other in others)]:
+                if name not in recipe.steps:
+                    raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "compare")
 
         def build(self) -> "Recipe":
             return Recipe(self)

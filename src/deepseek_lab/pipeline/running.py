@@ -17,6 +17,8 @@ from deepseek_lab.pipeline.checking import composer_of, read_recipe
 from deepseek_lab.pipeline.costs import steps_for_equal_flops
 from deepseek_lab.pipeline.minutes import minutes_table
 from deepseek_lab.pipeline.planned import PlannedStep, planned
+from deepseek_lab.pipeline.record import write_record
+from deepseek_lab.report.road_report import write_road_report
 from deepseek_lab.sweep.dispatch import Dispatch
 from deepseek_lab.sweep.job_process import PlannedJob
 from deepseek_lab.sweep.slots import Needs, Slots, usable_cores
@@ -33,11 +35,14 @@ def run(cfg: DictConfig) -> None:
     console = Console(stderr=True)
     console.print(minutes_table(recipe.config.title, steps))
     with written(root):
+        write_record(recipe, steps, root)
         for number, step in enumerate(steps, start=1):
             if not step.job.finished:
                 console.print(f"{number} of {len(steps)}: {step.key}", highlight=False)
                 run_step(step, cfg.n_threads or usable_cores())
+                write_record(recipe, steps, root)
         console.print(minutes_table(recipe.config.title, steps))
+        console.print(f"report  {write_road_report(root)}", highlight=False, soft_wrap=True)
 
 
 def up_to(steps: Sequence[PlannedStep], last: str | None) -> list[PlannedStep]:

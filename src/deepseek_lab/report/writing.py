@@ -127,7 +127,7 @@ def _variants(comparison: Comparison) -> str:
 def _write(contents: Contents, out: Path) -> Report:
     """The files; the page and the text come last, so that what they name is there."""
     blocks = document(contents)
-    plots = tuple(_write_picture(out / PLOTS, picture) for picture in contents.pictures)
+    plots = tuple(write_picture(out / PLOTS, picture) for picture in contents.pictures)
     table = out / "table.csv" if contents.evidence else None
     if table is not None and contents.evidence is not None:
         write_whole(table, csv_table(contents.evidence).encode())
@@ -148,7 +148,7 @@ def _write_overview(overview: Overview, out: Path, console: Console | None) -> R
     """The files of an overview, which have the names of any report."""
     figure, table = overview_figure(overview), overview_cells(overview)
     blocks = overview_document(overview, table, figure)
-    plot = _write_picture(out / PLOTS, figure)
+    plot = write_picture(out / PLOTS, figure)
     write_whole(out / "table.csv", overview_csv(overview).encode())
     write_whole(out / "report.html", page(overview.title, blocks).encode())
     write_whole(out / "report.md", markdown(blocks).encode())
@@ -164,7 +164,7 @@ def _write_overview(overview: Overview, out: Path, console: Console | None) -> R
     return made
 
 
-def _write_picture(folder: Path, picture: Picture) -> Path:
+def write_picture(folder: Path, picture: Picture) -> Path:
     """Both forms of a picture; the path of the PNG."""
     write_whole(folder / f"{picture.name}.svg", picture.svg)
     write_whole(folder / f"{picture.name}.png", picture.png)
