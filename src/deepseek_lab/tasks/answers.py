@@ -20,7 +20,7 @@ class NoAnswer(ValueError):
     """Why a completion holds no answer, in one line."""
 
 
-def answer_in(completion: str) -> str:
+def answer_in(completion: str, longest: int = LONGEST) -> str:
     """The text between the tags, without white space around it. Raises NoAnswer."""
     opened, closed = completion.count(OPEN), completion.count(CLOSE)
     if opened == 0 and closed == 0:
@@ -30,8 +30,8 @@ def answer_in(completion: str) -> str:
     start, end = completion.index(OPEN) + len(OPEN), completion.index(CLOSE)
     if end < start:
         raise NoAnswer("</answer> before <answer>")
-    if end - start > LONGEST:
-        raise NoAnswer(f"an answer of more than {LONGEST} characters")
+    if end - start > longest:
+        raise NoAnswer(f"an answer of more than {longest} characters")
     return completion[start:end].strip()
 
 

@@ -53,12 +53,14 @@ class Reward:
     parts: each a curve (`rewards/<part>/mean`)
     steps: process supervision, the value of each step with the character of the completion where it ends
     failure: why there is no answer or no verdict, in one line
+    reproducible: False where the clock decided, so that another time the verdict may be another
     """
 
     total: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
     steps: Sequence[tuple[int, float]] = ()
     failure: str | None = None
+    reproducible: bool = True
 
 
 class Task(Protocol):
@@ -86,3 +88,10 @@ class WorkedTask(Task, Protocol):
 
     def worked(self, example: Example, draw: random.Random) -> Worked:
         """One way to the right answer; which of several, `draw` says."""
+
+
+class JudgedTask(WorkedTask, Protocol):
+    """A task without right answers, of which some are preferred: what a reward model learns from."""
+
+    def preferred(self, example: Example, first: str, second: str) -> bool | None:
+        """Whether the first of two completions is preferred; None where neither is."""
