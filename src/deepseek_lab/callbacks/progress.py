@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _SHOWN = (
     ("train/loss", "loss {:.4f}"),
+    ("reward", "reward {:.3f}"),
     ("val/bits_per_byte", "val {:.3f} bits/byte"),
     ("perf/tokens_per_second", "{:,.0f} tokens/s"),
 )

@@ -115,6 +115,8 @@ def _check_data(configs: ExperimentConfigs) -> None:
     if wanted != given:
         problem = f"holds {given}, and stage={configs.stage.name} trains on {wanted}; data={_CHOICES[wanted]} would do"
         raise ConfigError(problem, "data")
+    if wanted == "questions" and configs.trainer.strategy == "fsdp":
+        raise ConfigError("= fsdp cannot generate: answers end at different times on each rank", "trainer.strategy")
 
 
 def _check_match(configs: ExperimentConfigs) -> None:

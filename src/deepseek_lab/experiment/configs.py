@@ -7,6 +7,7 @@ the error names the sheet's key, which is what the person wrote.
 Left out: building anything. Nothing here reads data or makes a tensor.
 """
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
 from deepseek_lab.tasks.task import Task
 
+_INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
 C = TypeVar("C", bound=CheckedConfig)
 
 PARTS = ("attention", "ffn", "mtp")
@@ -211,11 +213,18 @@ def _path_of(error: InstantiationException, name: str) -> str:
 
 def _named_as_typed(cfg: DictConfig, path: str, error: ConfigError) -> ConfigError:
     """`ffn.n_activated_experts` becomes `model.n_activated_experts` where the leaf took it from there."""
-    raw = OmegaConf.to_container(OmegaConf.select(cfg, path), resolve=False)
-    value = raw.get(error.field) if isinstance(raw, dict) else None
-    if isinstance(value, str) and value.startswith("${model.") and value.endswith("}"):
-        return ConfigError(error.problem, value[2:-1])
-    return error.at(path)
+    return ConfigError(error.problem, _typed_path(cfg, f"{path}.{error.field}" if error.field else path))
+
+
+def _typed_path(cfg: DictConfig, path: str) -> str:
+    """Where the value at `path` stands: `stage.loss.clip_low` at `loss.clip_low`, since `stage.loss` is `${loss}`."""
+    node: Any = OmegaConf.to_container(cfg, resolve=False)
+    names = path.split(".")
+    for depth, name in enumerate(names, start=1):
+        node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, str) and (elsewhere := _INTERPOLATION.fullmatch(node)):
+            return _typed_path(cfg, ".".join([elsewhere[1], *names[depth:]]))
+    return path
 
 
 def _check_attention(cfg: DictConfig, model: Transformer.Config) -> None:

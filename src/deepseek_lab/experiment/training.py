@@ -27,6 +27,7 @@ from deepseek_lab.callbacks.quantisation import Quantisation
 from deepseek_lab.callbacks.samples import Samples
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
+from deepseek_lab.callbacks.transcripts import Transcripts
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.native import checkpoints_in
@@ -212,6 +213,7 @@ class TrainingRun:
                 ExpertLoad(),
                 *self._observers(),
                 Samples(self._sample),
+                Transcripts(self.folder, resume_step),
                 Provenance(self.folder, self.configs.seed, self.data.manifest),
                 ProgressLine(self.console),
                 Summary(self.folder, self._facts()),

@@ -49,7 +49,7 @@ class Rewarding:
         known = [TOTAL, *verdict.parts]
         for part in self.weights:
             if part not in known:
-                raise ConfigError(f"is no part of the reward; there are {', '.join(known)}{nearest(part, known)}", part)
+                raise ConfigError(f"is no part of the reward; there are {', '.join(known)}{nearest(part, known)}", f"rewards.{part}")
 
     def verdicts(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """The verdicts of the judges joined: the first judge's total and steps, the parts of all."""

@@ -55,5 +55,5 @@ class GrpoStage(OnPolicyStage):
             micro.columns.get(REFERENCE),
             micro.columns[SAMPLER],
         )
-        seen = self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        seen = self.seen(micro, logp_BT, old_BT, entropy_BT, totals)
         return loss, {**shares(metrics, micro, totals[0]), **seen, "policy/loss": loss}

@@ -17,15 +17,14 @@ import time
 from abc import abstractmethod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance
-from deepseek_lab.precision import apply
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.experience import Experience
+from deepseek_lab.stages.answer_ledger import AnswerLedger
 from deepseek_lab.stages.answer_logprobs import answer_logprobs, whole_logprobs
 from deepseek_lab.stages.answers import OLD, REFERENCE, WEIGHT, Answers, placed
 from deepseek_lab.stages.batches import StepBatch
@@ -34,12 +33,14 @@ from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.stages.expert_loads import ExpertLoads, move_biases
 from deepseek_lab.stages.finite import first_non_finite
 from deepseek_lab.stages.iteration_curves import IterationCurves
+from deepseek_lab.stages.minibatches import update_rows
 from deepseek_lab.stages.on_policy_config import OnPolicyConfig
 from deepseek_lab.stages.reference import Reference
-from deepseek_lab.stages.task_validation import TaskValidation
+from deepseek_lab.stages.rollout_state import RolloutState
+from deepseek_lab.stages.zero_loss import ZeroLoss
 
 
-class OnPolicyStage(TaskValidation):
+class OnPolicyStage(RolloutState):
     """Subclasses give `columns` and `micro_loss`."""
 
     def __init__(
@@ -52,7 +53,9 @@ class OnPolicyStage(TaskValidation):
         self.reference = Reference(model) if self.needs_reference else None
         self.expert_load: list[tuple[int, Tensor]] = []
         self.curves = IterationCurves()
-        self.tokens_drawn = 0
+        self.ledger: AnswerLedger | None = None
+        """What became of each answer of an iteration that is to be shown."""
+        self._zero_loss = ZeroLoss()
         self._loads = ExpertLoads()
         self._old_BT = torch.empty(0)
         self._open = StepBatch([])
@@ -86,7 +89,8 @@ class OnPolicyStage(TaskValidation):
         experience = self._collected()
         started = time.monotonic()
         answers = self._prepared(experience)
-        updates = self._updates(experience.n_groups)
+        self.ledger = AnswerLedger(len(answers.index_B), self.config.loss, self.device) if self._show_due else None
+        updates = self._updates_of(experience)
         for number, place_N in enumerate(updates, start=1):
             # Lightning counts the steps of its own optimiser: one an iteration.
             self._update(optimizer, answers.rows(place_N), counted=number == len(updates))
@@ -120,22 +124,19 @@ class OnPolicyStage(TaskValidation):
         return answers.counting(self.counted(experience))
 
     @property
+    def _show_due(self) -> bool:
+        """Whether the iteration under way is one whose answers are shown."""
+        return self.steps_done == 0 or (self.steps_done + 1) % self.config.show_every == 0
+
+    @property
     def needs_old_pass(self) -> bool:
         """Whether π_old must be known before the first update has gone over all answers."""
         return self.config.minibatches > 1
 
-    def _updates(self, n_groups: int) -> list[Tensor]:
-        """The rows of each update; groups stay whole, and with one update an epoch keep their order."""
-        size, parts = self.config.rollout.group_size, min(self.config.minibatches, n_groups)
-        updates = []
-        for epoch in range(self.config.epochs):
-            order_N = np.arange(n_groups)
-            if parts > 1:
-                order_N = np.random.default_rng([self.seed, 3, self.steps_done, epoch]).permutation(n_groups)
-            for group_N in np.array_split(order_N, parts):
-                row_N = (group_N[:, None] * size + np.arange(size)).reshape(-1)
-                updates.append(torch.from_numpy(row_N).to(self.device))
-        return updates
+    def _updates_of(self, experience: Experience) -> list[Tensor]:
+        """The rows of each update, over all epochs."""
+        c, sizes = self.config, (experience.n_groups, experience.group_size)
+        return update_rows(*sizes, c.minibatches, c.epochs, [self.seed, self.steps_done], self.device)
 
     def _update(self, optimizer: Any, answers: Answers, counted: bool) -> None:
         """One step of the optimiser, through Lightning where it is `counted`."""
@@ -173,6 +174,7 @@ class OnPolicyStage(TaskValidation):
         self.window.add(self.curves.taken(experience.sums, self.over_ranks, self.device, self.trainer.world_size))
         if self.log_due:
             self._record_window(rate)
+            self._zero_loss.look(self.latest, self.trainer.is_global_zero)
             self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": self.rollout.rewarding.timeouts})
         if self.is_last_step:
             self.trainer.should_stop = True
@@ -204,31 +206,13 @@ class OnPolicyStage(TaskValidation):
         placed(self._old_BT, micro, logp_BT.detach())
         return logp_BT.detach()
 
-    # State
-
-    def _identity(self) -> dict[str, Any]:
-        return {**super()._identity(), **self.rollout.identity}
-
-    def on_fit_start(self) -> None:
-        """The reward model follows the policy to its device."""
-        self.rollout.to(self.device)
-
-    def configure_model(self) -> None:
-        """The reference computes in the policy's precision, or their ratio would not start at 1."""
-        super().configure_model()
-        if self.reference is not None:
-            apply(self.reference.model, self.precision, self.trainer.strategy.root_device.type)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the state of the rollouts."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["run"] |= {"rollout": self.rollout.state_dict(), "tokens_drawn": self.tokens_drawn}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it back."""
-        super().on_load_checkpoint(checkpoint)
-        self.rollout.load_state_dict(checkpoint["run"]["rollout"])
-        self.tokens_drawn = checkpoint["run"]["tokens_drawn"]
+    def seen(
+        self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, entropy_BT: Tensor, totals: Tensor
+    ) -> dict[str, Tensor]:
+        """What every objective shows of a pass, as shares of its update."""
+        if self.ledger is not None:
+            self.ledger.note(micro, logp_BT, old_BT)
+        return self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
 
     def require_finite(self) -> None:
         """Raises TrainingError with the iteration and layer when an update was not finite."""

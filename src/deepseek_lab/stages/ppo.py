@@ -100,7 +100,7 @@ class PpoStage(OnPolicyStage):
         value_BT, _ = self.critic(micro.tokens_BT1[:, :-1])
         weight_BT = columns[WEIGHT].to(value_BT.dtype)
         value, of_values = value_loss(value_BT, columns[VALUE], columns[RETURN], weight_BT, self.config.value_clip)
-        seen = self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        seen = self.seen(micro, logp_BT, old_BT, entropy_BT, totals)
         means = shares({**metrics, **of_values}, micro, totals[0])
         return policy + self.config.value_weight * value, {**means, **seen, "policy/loss": policy, "value/loss": value}
 
