@@ -6,11 +6,11 @@ from deepseek_lab.pipeline.planned import planned
 from deepseek_lab.pipeline.recipe import Recipe
 
 STEPS = {
-    "base": {"overrides": ["model=nano"]},
-    "zero": {"start": "base", "overrides": ["stage=grpo"]},
+    "base": {"overrides": ["model=nano"], "tests": ["held_out"]},
+    "zero": {"start": "base", "overrides": ["stage=grpo"], "tests": ["held_out"], "test_overrides": ["prompt=chat"]},
     "kept": {"script": "rejection_sampling", "start": "zero", "overrides": ["samples=4"]},
     "restart": {"start": "base", "overrides": ["data.corpus.path={steps.kept}/kept.jsonl"], "tests": ["held_out"]},
-    "alone": {"overrides": ["model=micro"], "tests": []},
+    "alone": {"overrides": ["model=micro"]},
 }
 
 
@@ -39,6 +39,8 @@ def test_a_command_starts_where_it_should_and_names_the_folders_of_what_it_reads
     assert {"trainer.n_threads=1", "seed=1"} <= set(zero.job.command)
     assert not {"trainer.n_threads=1", "seed=1"} & set(kept.job.command)
     assert f"checkpoint='{restart.folder}'" in steps["restart.held_out"].job.command
+    assert "prompt=chat" in steps["zero.held_out"].job.command
+    assert "prompt=chat" not in steps["restart.held_out"].job.command
     assert zero.job.command[-1] == f"hydra.run.dir='{zero.folder}'"
     assert kept.job.command[-1] == f"out='{kept.folder}'"
 

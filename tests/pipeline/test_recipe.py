@@ -46,12 +46,3 @@ def test_what_cannot_run_is_named(steps, said):
 def test_seeds_differ(seeds):
     with pytest.raises(ConfigError, match="seeds"):
         recipe({"a": {}}, seeds=seeds)
-
-
-def test_a_trained_step_gets_all_tests_others_none_unless_named():
-    tests = {"one": {"overrides": []}, "two": {"overrides": []}}
-    made = recipe(
-        {"a": {}, "b": {"tests": ["two"]}, "c": {"tests": []}, "d": {"script": "rejection_sampling", "start": "a"}},
-        tests=tests,
-    ).build()
-    assert [list(made.tests_of(step)) for step in made.steps.values()] == [["one", "two"], ["two"], [], []]

@@ -64,10 +64,10 @@ def _of_seed(recipe: Recipe, seed: int, root: Path) -> Iterator[PlannedStep]:
     made: dict[str, PlannedStep] = {}
     for name, step in recipe.steps.items():
         common = [*recipe.config.common, f"seed={seed}"] if step.script == "train" else []
-        made[name] = _planned(name, step, [*common, *step.overrides], made, folder, prefix, seed)
+        made[name] = _planned(name, step, [*step.overrides, *common], made, folder, prefix, seed)
         yield made[name]
-        for test, measurement in recipe.tests_of(step).items():
-            yield _test(test, measurement, made[name], folder, prefix)
+        for test in step.tests:
+            yield _test(test, recipe.tests[test], made[name], folder, prefix)
 
 
 def _planned(
@@ -109,8 +109,8 @@ def _filled(override: str, folders: Mapping[str, Path]) -> str:
 
 
 def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, prefix: str) -> PlannedStep:
-    overrides = [*measurement.overrides, f"checkpoint={quoted(of.folder)}"]
-    digest = _digest("evaluate", measurement.overrides, [of])
+    lines = [*measurement.overrides, *of.step.test_overrides]
+    digest = _digest("evaluate", lines, [of])
     return PlannedStep(
         key=f"{prefix}{of.name}.{name}",
         name=of.name,
@@ -120,7 +120,7 @@ def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, pr
         what=measurement.what,
         minutes=measurement.minutes,
         script="evaluate",
-        overrides=tuple(overrides),
+        overrides=(*lines, f"checkpoint={quoted(of.folder)}"),
         folder=folder / f"{of.name}.{name}-{digest}",
         needs=(of,),
     )

@@ -27,7 +27,7 @@ class Step(CheckedConfig):
 
     what: in a report, in a few words
     minutes: how long it is expected to take, on two cores
-    tests: which of the recipe's tests it gets; None: all of them, if it trains
+    tests: which of the recipe's tests it gets; test_overrides: theirs for this step, how it is asked
     equal_flops: steps whose cost together (training and generation) a train step may spend
     control: not on the road itself but beside it, to compare with
     """
@@ -37,7 +37,8 @@ class Step(CheckedConfig):
     overrides: list[str] = field(default_factory=list)
     minutes: float = 1.0
     what: str = ""
-    tests: list[str] | None = None
+    tests: list[str] = field(default_factory=list)
+    test_overrides: list[str] = field(default_factory=list)
     equal_flops: list[str] = field(default_factory=list)
     control: bool = False
 
@@ -68,7 +69,7 @@ class Recipe:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """common: overrides of every step that trains; seeds: the whole road once for each.
+        """common: overrides of every step that trains, behind its own; seeds: the whole road once for each.
 
         compare: for a step the others that a report holds against it, question by question
         """
@@ -110,15 +111,9 @@ class Recipe:
             if needed not in earlier:
                 where = "stands behind it" if needed in self.steps else f"is no step{nearest(needed, earlier)}"
                 raise ConfigError(f"needs '{needed}', which {where}", f"steps.{name}")
-        for test in step.tests or []:
+        for test in step.tests:
             if test not in self.tests:
                 raise ConfigError(f"names no test: {test}{nearest(test, self.tests)}", f"steps.{name}.tests")
-
-    def tests_of(self, step: Step) -> dict[str, Measurement]:
-        """The measurements a step gets."""
-        if step.tests is None:
-            return self.tests if step.script == "train" else {}
-        return {name: self.tests[name] for name in step.tests}
 
 
 def _read(kind: type[C], values: Any, path: str) -> C:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.command_line.outcome import say
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
 from deepseek_lab.experiment.attempts import DONE, Attempts, AttemptsTest, attempted
 from deepseek_lab.experiment.configs import task_of
@@ -81,7 +82,7 @@ def _require_parts(least: Mapping[str, float], task: Task) -> None:
 
 
 def sample(cfg: DictConfig) -> None:
-    """Answers, judges, and writes what stays. Raises ConfigError when nothing does."""
+    """Answers, judges, and writes what stays; where nothing does, an empty file and a warning."""
     run, task, wish = find_run(cfg.checkpoint), task_of(cfg), wish_of(cfg)
     folder = run.folder / "rejection_sampling" if cfg.out is None else Path(str(cfg.out)).expanduser()
     examples = task.examples("train", wish.questions)
@@ -90,7 +91,7 @@ def sample(cfg: DictConfig) -> None:
     rows = [row for one in attempts for row in kept(one, task, wish, counts)]
     Console(stderr=True).print(said_of(counts, len(rows)), highlight=False)
     if not rows:
-        raise ConfigError("holds a model none of whose answers could be kept", "checkpoint")
+        say("no answer could be kept: kept.jsonl is empty", "warning")
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text_atomically(folder / "kept.jsonl", lines)
