@@ -19,7 +19,7 @@ def rows(n_right, n=20, k=4):
     """`n` questions of which the first `n_right` are solved at every attempt, the others at one of k."""
     out = []
     for number in range(n):
-        right = [True] * k if number < n_right else [True, *[False] * (k - 1)]
+        right = [True] * k if number < n_right else [*[False] * (k - 1), True]
         said = [RIGHT if ok else WRONG for ok in right]
         votes = ["2" if ok else "3" for ok in right]
         family = "sums" if number % 2 else "countdown"
