@@ -51,7 +51,9 @@ def test_a_share_of_the_documents_thinks(share):
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_a_share_of_the_lines_is_in_words(share):
-    thoughts = [re.search(r"<think>(.*)</think>", text, re.DOTALL)[1] for text in texts(thought_share=1.0, words_share=share)]
+    thoughts = [
+        re.search(r"<think>(.*)</think>", text, re.DOTALL)[1] for text in texts(thought_share=1.0, words_share=share)
+    ]
     lines = [line for thought in thoughts for line in thought.split("\n")]
     assert sum("make" in line for line in lines) / len(lines) == pytest.approx(share, abs=0.08)
 

@@ -16,7 +16,14 @@ STEPS = {
 
 def plan(steps=STEPS, root="/r", **values):
     tests = {"held_out": {"overrides": ["what=task"]}}
-    common = {"title": "t", "seeds": [1], "common": ["trainer.n_threads=1"], "tests": tests, "compare": {}, "steps": steps}
+    common = {
+        "title": "t",
+        "seeds": [1],
+        "common": ["trainer.n_threads=1"],
+        "tests": tests,
+        "compare": {},
+        "steps": steps,
+    }
     return {step.key: step for step in planned(Recipe.Config(**{**common, **values}).build(), Path(root))}
 
 

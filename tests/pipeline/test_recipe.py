@@ -7,7 +7,9 @@ from deepseek_lab.pipeline.recipe import Recipe
 
 
 def recipe(steps, **values):
-    return Recipe.Config(**{"title": "t", "seeds": [1], "common": [], "tests": {}, "compare": {}, "steps": steps, **values})
+    return Recipe.Config(
+        **{"title": "t", "seeds": [1], "common": [], "tests": {}, "compare": {}, "steps": steps, **values}
+    )
 
 
 def test_needs_are_the_start_what_overrides_name_and_whose_cost_is_matched():

@@ -24,7 +24,14 @@ def rows(n_right, n=20, k=4):
         votes = ["2" if ok else "3" for ok in right]
         family = "sums" if number % 2 else "countdown"
         out.append(
-            {"question": f"q{number}", "family": family, "said": said, "right": right, "votes": votes, "lengths": [9] * k}
+            {
+                "question": f"q{number}",
+                "family": family,
+                "said": said,
+                "right": right,
+                "votes": votes,
+                "lengths": [9] * k,
+            }
         )
     return out
 
@@ -38,7 +45,10 @@ def road(folder, scores, seeds=(1,), lengths=(10.0, 20.0)):
             (own / "test").mkdir(parents=True)
             lines = rows(solved[seed - 1] if isinstance(solved, list) else solved)
             (own / "test" / "eval_t_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
-            curve = [{"step": n, "reward": 0.5, LENGTH: value, "rewards/correct/mean": 0.5} for n, value in enumerate(lengths * 8)]
+            curve = [
+                {"step": n, "reward": 0.5, LENGTH: value, "rewards/correct/mean": 0.5}
+                for n, value in enumerate(lengths * 8)
+            ]
             if name == "rl":
                 curve = sorted(curve, key=lambda row: row[LENGTH])
                 text = "".join(json.dumps({**row, "step": n}) + "\n" for n, row in enumerate(curve))
@@ -46,7 +56,9 @@ def road(folder, scores, seeds=(1,), lengths=(10.0, 20.0)):
             common = {"name": name, "seed": seed, "script": "train", "what": f"the {name}", "control": False}
             common |= {"done": True, "planned_minutes": 2.0, "seconds": 60.0, "attempts": 1, "flops": 3e12}
             steps.append({**common, "test": None, "folder": f"{name}-{seed}"})
-            steps.append({**common, "test": "held_out", "folder": f"{name}-{seed}/test", "script": "evaluate", "flops": 0.0})
+            steps.append(
+                {**common, "test": "held_out", "folder": f"{name}-{seed}/test", "script": "evaluate", "flops": 0.0}
+            )
     content = {"title": "a road", "seeds": list(seeds), "compare": {"rl": ["base"]}, "tests": {"held_out": "Unseen."}}
     (folder / "road.json").write_text(json.dumps({**content, "steps": steps}))
     return folder

@@ -15,7 +15,9 @@ def tokenizer():
     return Characters.Config().build()
 
 
-@pytest.mark.parametrize("text", ["", ANSWER, "<thin", "</think", "<<think>>", "naïve 東京 🙂", "".join(SPECIAL_TOKENS)])
+@pytest.mark.parametrize(
+    "text", ["", ANSWER, "<thin", "</think", "<<think>>", "naïve 東京 🙂", "".join(SPECIAL_TOKENS)]
+)
 def test_any_text_decodes_to_itself_and_holds_no_control_token(tokenizer, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text

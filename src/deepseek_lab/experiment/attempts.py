@@ -28,7 +28,6 @@ from deepseek_lab.serving.speaker import Speaker, load_speaker, sampling_of
 from deepseek_lab.tasks.task import Example, Task
 from deepseek_lab.text.question_prompt import QuestionPrompt
 
-
 DONE = "DONE"
 
 

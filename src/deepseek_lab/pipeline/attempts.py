@@ -31,7 +31,7 @@ def end(folder: Path) -> None:
 
 def seconds(folder: Path) -> float:
     """Of all attempts together; 0 for a step that never ran."""
-    return sum(max(0.0, row["ended"] - row["began"]) for row in _closed(folder))
+    return float(sum(max(0.0, row["ended"] - row["began"]) for row in _closed(folder)))
 
 
 def count(folder: Path) -> int:

@@ -46,7 +46,9 @@ def _scores(road: Road, test: str, names: Sequence[str]) -> Picture:
     panel.set_xlim(0, 100)
     plain_axes(panel, "questions solved (%)", "")
     k = min(one.k for one in road.measured(names[0], test))
-    caption = f"{test}: pass@1 (circles) and pass@{k} (squares) with 95% intervals; controls are grey. {road.tests[test]}"
+    caption = (
+        f"{test}: pass@1 (circles) and pass@{k} (squares) with 95% intervals; controls are grey. {road.tests[test]}"
+    )
     return picture(figure, f"scores_{test}", f"What each step solves: {test}", caption.strip())
 
 

@@ -26,7 +26,7 @@ def transcripts(road: Road, test: str, n_questions: int = 2) -> Iterator[Block]:
 
 
 def _chosen(columns: list[tuple[dict[str, Any], ...]], count: int) -> list[str]:
-    """Questions that the first step gets wrong and the last gets right, then any, of different tasks where there are."""
+    """Questions that the first step gets wrong and the last right, then any; of different tasks where there are."""
     first, last = columns[0], {row["question"]: row for row in columns[-1]}
     learnt = [row for row in first if not row["right"][0] and last.get(row["question"], row)["right"][0]]
     chosen: dict[str, str] = {}

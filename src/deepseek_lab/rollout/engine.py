@@ -49,9 +49,7 @@ class RolloutEngine:
         Raises ConfigError for what cannot be drawn or judged.
         """
         self.config, self.data = config, data
-        self.rewarding = Rewarding(
-            [data.task, *judges], config.weights, config.reward_seconds, config.family_rewards
-        )
+        self.rewarding = Rewarding([data.task, *judges], config.weights, config.reward_seconds, config.family_rewards)
         self.drawing = Drawing(config, data, self.rewarding, seed)
         self.kept_groups, self.max_refills = kept_groups, max_refills
         self.curriculum = Curriculum(data.examples, seed) if config.curriculum == "pass_rate" else None

@@ -64,7 +64,9 @@ class Rewarding:
         known = [TOTAL, *verdict.parts]
         for part in self.weights_of(example):
             if part not in known:
-                raise ConfigError(f"is no part of the reward; there are {', '.join(known)}{nearest(part, known)}", f"rewards.{part}")
+                raise ConfigError(
+                    f"is no part of the reward; there are {', '.join(known)}{nearest(part, known)}", f"rewards.{part}"
+                )
 
     def verdicts(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """The verdicts of the judges joined: the first judge's total and steps, the parts of all."""
