@@ -2,6 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
+from deepseek_lab.command_line import register_resolvers
+from deepseek_lab.config import ConfigError
+from deepseek_lab.pipeline import planned as planning
+from deepseek_lab.pipeline.identity import config_hash
 from deepseek_lab.pipeline.planned import planned
 from deepseek_lab.pipeline.recipe import Recipe
 
@@ -12,6 +18,12 @@ STEPS = {
     "restart": {"start": "base", "overrides": ["data.corpus.path={steps.kept}/kept.jsonl"], "tests": ["held_out"]},
     "alone": {"overrides": ["model=micro"]},
 }
+
+
+@pytest.fixture(autouse=True)
+def _words_for_configs(monkeypatch):
+    """What the commands come to is tested below; here the words stand for it."""
+    monkeypatch.setattr(planning, "config_hash", lambda script, overrides: f"{script} {overrides}")
 
 
 def plan(steps=STEPS, root="/r", **values):
@@ -75,3 +87,24 @@ def test_seeds_have_folders_and_names_of_their_own():
     assert {step.folder.parent.name for step in steps.values()} == {"seed1", "seed2"}
     assert "seed=2" in steps["seed2.zero"].job.command
     assert f"init_from='{steps['seed2.base'].folder}'" in steps["seed2.zero"].job.command
+
+
+def test_a_moved_road_keeps_its_hashes():
+    assert [step.folder.name for step in plan().values()] == [step.folder.name for step in plan(root="/else").values()]
+
+
+def test_a_command_is_what_it_comes_to():
+    register_resolvers()
+    nano = config_hash("train", ("model=nano", "seed=3"))
+    assert nano == config_hash("train", ("seed=3", "model=nano", "optimizer.lr=1.0e-3")), "a default that is typed"
+    assert nano != config_hash("train", ("model=nano", "seed=4"))
+    assert nano != config_hash("train", ("model=micro", "seed=3"))
+    assert config_hash("evaluate", ("checkpoint=x",)) != config_hash("evaluate", ("checkpoint=x", "split=test"))
+
+
+def test_a_command_that_cannot_be_composed_is_named_with_its_step(monkeypatch):
+    register_resolvers()
+    monkeypatch.setattr(planning, "config_hash", config_hash)
+    for overrides, said in ((["modle=micro"], "step two: modle"), (["model=mirco"], "micro"), (["x"], "key=value")):
+        with pytest.raises(ConfigError, match=said):
+            plan({"one": {"overrides": ["model=micro"]}, "two": {"overrides": overrides}}, common=[])

@@ -1,8 +1,8 @@
 """The steps of a recipe as jobs: folders and command lines, in the order in which they run.
 
-A step's folder carries a hash of its script, its overrides and the hashes of all it reads. A step that is changed in
-the recipe, or stands behind one that is, gets a new folder and runs; what it had made before stays, and is found
-again when the change is taken back.
+A step's folder carries a hash of its config and of the hashes of all it reads. A step that is changed, in the recipe
+or in a file that it names, gets a new folder and runs, and so does what stands behind it; what it had made before
+stays, and is found again when the change is taken back.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from deepseek_lab.command_line import PROJECT_ROOT
 from deepseek_lab.command_line.resume import quoted
+from deepseek_lab.config import ConfigError
+from deepseek_lab.pipeline.identity import config_hash
 from deepseek_lab.pipeline.recipe import REFERENCE, START_KEY, Measurement, Recipe, Step
 from deepseek_lab.sweep.job_process import PlannedJob
 
@@ -54,7 +56,10 @@ class PlannedStep:
 
 
 def planned(recipe: Recipe, root: Path) -> list[PlannedStep]:
-    """Every step and its tests, seed by seed; folders below `root`."""
+    """Every step and its tests, seed by seed; folders below `root`.
+
+    Raises ConfigError, naming the step, for a command line that cannot be composed.
+    """
     return [step for seed in recipe.config.seeds for step in _of_seed(recipe, seed, root)]
 
 
@@ -63,7 +68,7 @@ def _of_seed(recipe: Recipe, seed: int, root: Path) -> Iterator[PlannedStep]:
     folder, prefix = (root / f"seed{seed}", f"seed{seed}.") if several else (root, "")
     made: dict[str, PlannedStep] = {}
     for name, step in recipe.steps.items():
-        common = [*recipe.config.common, f"seed={seed}"] if step.script == "train" else []
+        common = recipe.config.common if step.script == "train" else []
         made[name] = _planned(name, step, [*step.overrides, *common], made, folder, prefix, seed)
         yield made[name]
         for test in step.tests:
@@ -82,9 +87,9 @@ def _planned(
     start = [f"{START_KEY[step.script]}={{steps.{step.start}}}"] if step.start else []
     needs = {needed: made[needed] for needed in step.needs}
     lines = [*overrides, *start]
-    digest = _digest(step.script, [*lines, *step.equal_flops], list(needs.values()))
-    folders = {needed: one.folder for needed, one in needs.items()}
-    filled = [_filled(line, folders) for line in lines]
+    digest = _digest(prefix + name, step.script, lines, [seed, *step.equal_flops], list(needs.values()))
+    folders = {needed: str(one.folder) for needed, one in needs.items()}
+    own = [f"seed={seed}"] if step.script == "train" else []
     return PlannedStep(
         key=prefix + name,
         name=name,
@@ -94,23 +99,23 @@ def _planned(
         what=step.what,
         minutes=step.minutes,
         script=step.script,
-        overrides=tuple(filled),
+        overrides=(*(_filled(line, folders) for line in lines), *own),
         folder=folder / f"{name}-{digest}",
         needs=tuple(needs.values()),
     )
 
 
-def _filled(override: str, folders: Mapping[str, Path]) -> str:
-    """An override with the folders it names."""
+def _filled(override: str, folders: Mapping[str, str]) -> str:
+    """An override with the folders of the steps that it names."""
     key, _, value = override.partition("=")
     if not REFERENCE.search(value):
         return override
-    return f"{key}={quoted(REFERENCE.sub(lambda found: str(folders[found[1]]), value))}"
+    return f"{key}={quoted(REFERENCE.sub(lambda found: folders[found[1]], value))}"
 
 
 def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, prefix: str) -> PlannedStep:
     lines = [*measurement.overrides, *of.step.test_overrides]
-    digest = _digest("evaluate", lines, [of])
+    digest = _digest(f"{prefix}{of.name}.{name}", "evaluate", [*lines, f"checkpoint={{steps.{of.name}}}"], [], [of])
     return PlannedStep(
         key=f"{prefix}{of.name}.{name}",
         name=of.name,
@@ -126,7 +131,14 @@ def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, pr
     )
 
 
-def _digest(script: str, overrides: Sequence[str], needs: Sequence[PlannedStep]) -> str:
-    """8 hex digits of a command and all that went into it."""
-    words = json.dumps([script, list(overrides), [one.folder.name for one in needs]])
+def _digest(
+    key: str, script: str, overrides: Sequence[str], more: Sequence[object], needs: Sequence[PlannedStep]
+) -> str:
+    """8 hex digits of a config and all that goes into it; steps count by their hashes, wherever they lie."""
+    names = {one.name: f"step_{one.name}" for one in needs}
+    try:
+        config = config_hash(script, tuple(_filled(line, names) for line in overrides))
+    except ConfigError as error:
+        raise ConfigError(f"{error}", f"step {key}:") from None
+    words = json.dumps([script, config, *more, [one.folder.name for one in needs]])
     return hashlib.sha256(words.encode()).hexdigest()[:8]
