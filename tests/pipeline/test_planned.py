@@ -29,6 +29,7 @@ def _words_for_configs(monkeypatch):
 def plan(steps=STEPS, root="/r", **values):
     tests = {"held_out": {"overrides": ["what=task"]}}
     common = {
+        "name": "toy",
         "title": "t",
         "seeds": [1],
         "common": ["trainer.n_threads=1"],

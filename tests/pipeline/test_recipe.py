@@ -8,7 +8,16 @@ from deepseek_lab.pipeline.recipe import Recipe
 
 def recipe(steps, **values):
     return Recipe.Config(
-        **{"title": "t", "seeds": [1], "common": [], "tests": {}, "compare": {}, "steps": steps, **values}
+        **{
+            "name": "toy",
+            "title": "t",
+            "seeds": [1],
+            "common": [],
+            "tests": {},
+            "compare": {},
+            "steps": steps,
+            **values,
+        }
     )
 
 

@@ -49,7 +49,7 @@ def pipeline(tmp_path, monkeypatch):
     order = root / "order"
 
     def run(steps=STEPS, until=None):
-        node = {"title": "toys", "seeds": [1], "common": [], "tests": {}, "compare": {}, "steps": steps}
+        node = {"name": "toy", "title": "toys", "seeds": [1], "common": [], "tests": {}, "compare": {}, "steps": steps}
         recipe = {"_target_": "deepseek_lab.pipeline.recipe.Recipe.Config", **node}
         root.mkdir(exist_ok=True)
         order.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def test_two_pipelines_never_share_a_folder(pipeline, monkeypatch):
 
 def test_what_no_pipeline_has_is_refused(tmp_path):
     def check(**values):
-        node = {"title": "t", "seeds": [1], "common": [], "tests": {}, "compare": {}}
+        node = {"name": "toy", "title": "t", "seeds": [1], "common": [], "tests": {}, "compare": {}}
         steps = {"one": {"overrides": ["model=nano"]}}
         recipe = {"_target_": "deepseek_lab.pipeline.recipe.Recipe.Config", **node, "steps": steps}
         knobs = {"folder": str(tmp_path), "until": None, "n_threads": None}

@@ -69,11 +69,12 @@ class Recipe:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """common: overrides of every step that trains, behind its own; seeds: the whole road once for each.
+        """name: of its folder; common: overrides of every step that trains, behind its own; seeds: the whole road once for each.
 
         compare: for a step the others that a report holds against it, question by question
         """
 
+        name: str
         title: str
         seeds: list[int]
         common: list[str]
@@ -82,6 +83,8 @@ class Recipe:
         steps: dict[str, Any]
 
         def check(self) -> None:
+            if not NAME.fullmatch(self.name):
+                raise ConfigError(f"must be small letters, digits and _, not {self.name!r}", "name")
             if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
                 raise ConfigError(f"must be different whole numbers from 0 up, not {self.seeds}", "seeds")
             if not self.steps:
