@@ -69,7 +69,7 @@ class Recipe:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """name: of its folder; common: overrides of every step that trains, behind its own; seeds: a whole road for each.
+        """name: of its folder; common: overrides of every step that trains, behind its own; seeds: a road for each.
 
         compare: for a step the others that a report holds against it, question by question
         """
