@@ -23,6 +23,10 @@ ELSEWHERE = {
     "python scripts/benchmark.py training": "tests/benchmarking",
     "python scripts/benchmark.py recompute": "tests/benchmarking",
     "python scripts/benchmark.py sweep": "tests/benchmarking",
+    "python scripts/pipeline.py recipe=grpo_quick": "tests/pipeline",
+    "python scripts/pipeline.py recipe=mini_r1": "tests/pipeline",
+    "python scripts/generate.py checkpoint=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B chat=true": "needs the hub; "
+    "tests/experiment reads local folders of the same form",
     "python scripts/generate.py checkpoint=$run chat=true": "tests/experiment/test_continuation.py types for it",
     "python scripts/serve.py checkpoint=$run": "tests/serving",
     "python scripts/train.py data=hub data.corpus.name=roneneldan/TinyStories data.corpus.streaming=true": "tests/data/"
@@ -83,6 +87,11 @@ def adapted(command, logs, run):
                 "hydra/launcher=basic",
                 "sweep_report=false",
             ]
+    if "stage=grpo" in words or "stage=ppo" in words:
+        words += ["data.batch_size=2", "data.questions=8", "data.validation_questions=2", "rollout.max_new_tokens=8"]
+        words.append("loss.max_refills=1")
+    if words[0] == "scripts/preflight.py":
+        words += ["questions=2", "steps=1", "batch_size=2", "rollout.max_new_tokens=8"]
     if "data=mixture" in words:
         words = [word.replace("corpus.folder", "corpus.sources.code.folder") for word in words]
         words.append("data.corpus.sources.packages.packages=[hydra]")
