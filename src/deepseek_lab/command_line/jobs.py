@@ -7,6 +7,7 @@ jobs as it goes, so nothing can be checked beforehand but the config its jobs sh
 """
 
 import importlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -157,13 +158,21 @@ def check_values(config: DictConfig) -> None:
             raise ConfigError(f"has no value; give one: {key}=…", key)
         OmegaConf.resolve(task)
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error).split(" full_key:")[0], getattr(error, "full_key", None) or "") from error
+        raise ConfigError(_leads_nowhere(error), getattr(error, "full_key", None) or "") from error
     sweep = OmegaConf.select(task, "sweep")
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
     check_rule(task.get("sweep_stale", RULES[0]))
     if not isinstance(task.get("sweep_report", True), bool):
         raise ConfigError(f"must be true or false, not {task.sweep_report!r}", "sweep_report")
+
+
+def _leads_nowhere(error: OmegaConfBaseException) -> str:
+    """What is wrong with an interpolation; one into a group of which nothing is chosen names the group."""
+    missing = re.search(r"Interpolation key '(\w+)' not found", str(error))
+    if missing:
+        return f"needs {missing[1]}=…, of which nothing is chosen"
+    return one_line(error).split(" full_key:")[0]
 
 
 def check_launcher(config: DictConfig) -> None:
