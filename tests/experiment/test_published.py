@@ -194,6 +194,19 @@ def test_it_is_spoken_with_and_measured(llama, what, tmp_path, capsys):
         assert "what=text measures any text" in capsys.readouterr().err
 
 
+def test_weights_are_kept_as_asked(llama, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("A text of some length.\n")
+    words = (f"checkpoint={llama}", "n_threads=1", "accelerator=cpu", "what=text", f"text.path={tmp_path / 'text.txt'}")
+    losses = []
+    for weights in ("float32", "fp8", "bfloat16"):
+        assert script("evaluate", *words, f"weights={weights}") == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert len(set(losses)) == 3
+    assert max(losses) - min(losses) < 0.1
+    assert script("evaluate", *words, "weights=int4") == 2
+    assert "weights must be null, float32" in capsys.readouterr().err
+
+
 def test_a_name_on_the_hub_is_found_in_its_cache(llama, tmp_path, monkeypatch):
     snapshot = tmp_path / "models--some--model" / "snapshots" / "abc"
     snapshot.parent.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 The network is built on `meta`, compared with the files, and only then given memory; each tensor is read straight
 into its place, or through one buffer of its own size where its dtype changes. With several ranks each tensor is
-read by one of them, in turn, and sent to the others: every byte leaves the disk once.
+read by the one that has read least, and sent to the others: every byte leaves the disk once.
 """
 
 import warnings
@@ -65,14 +65,16 @@ def allocate(model: Transformer, dtype: torch.dtype, device: torch.device) -> No
 @torch.no_grad()
 def _fill(model: Transformer, source: Source) -> None:
     tensors = model.state_dict(keep_vars=True)
-    for turn, stored in enumerate(source.folder.names):
+    bytes_of_rank = [0] * _ranks()
+    for stored in source.folder.names:
         place = source.places.get(source.wrapping.inner(stored))
         if place is None:
             continue
         pair = narrow_pair(model, place.ours)
         whole = (tensors[place.ours].detach(),) if pair is None else pair
         views = [place.view(tensor) for tensor in whole]
-        owner = turn % _ranks()
+        owner = bytes_of_rank.index(min(bytes_of_rank))
+        bytes_of_rank[owner] += source.folder.entry(stored).n_bytes
         if _rank() == owner:
             _read(source, stored, views)
         for view in views if _ranks() > 1 else ():
