@@ -1,7 +1,8 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
 training, decoding: beside transformers (needs the `dev` extra). attention: MLA decoding absorbed, expanded and with
-all keys and values kept, by rows x context. recompute: what recomputing activations saves and costs. precision: what
+all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
+cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. precision: what
 emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
 Figures are comparable within one run only; close other programs.
 """
@@ -17,6 +18,7 @@ ROWS = {
     "training": ["S512", "S2048", "E64"],
     "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
     "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
+    "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
     "sweep": ["nano", "micro"],
@@ -31,13 +33,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
     parser.add_argument("--rounds", type=int, default=7, help="timed steps, or sweeps, of each contestant (default 7)")
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
-    parser.add_argument("--compiled", action="store_true", help="decoding: also our steps through torch.compile")
+    parser.add_argument("--compiled", action="store_true", help="decoding, engine: also steps through torch.compile")
+    parser.add_argument("--checkpoint", help="engine: a run folder")
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
     chosen = parser.parse_args(arguments)
     chosen.rows = chosen.rows or ROWS[chosen.what]
     for row in chosen.rows:
         if row not in ROWS[chosen.what]:
             parser.error(f"--rows: {row} is none of {', '.join(ROWS[chosen.what])}")
+    if chosen.what == "engine" and not chosen.checkpoint:
+        parser.error("engine: --checkpoint names a run folder")
     return chosen
 
 
@@ -90,6 +95,15 @@ def attention(chosen: argparse.Namespace) -> None:
     measure_rows(chosen, attention_step, lambda name, say: attention_step.measure(name, chosen.rounds, say))
 
 
+def engine(chosen: argparse.Namespace) -> None:
+    from deepseek_lab.benchmarking import engine_modes
+
+    def measure(name: str, say: Callable[[str], None]) -> Any:
+        return engine_modes.measure(name, chosen.checkpoint, chosen.rounds, say, chosen.compiled)
+
+    measure_rows(chosen, engine_modes, measure)
+
+
 def measure_rows(
     chosen: argparse.Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]
 ) -> None:
@@ -108,6 +122,7 @@ BENCHMARKS = {
     "training": train,
     "decoding": decoding,
     "attention": attention,
+    "engine": engine,
     "recompute": recompute,
     "precision": precision,
     "sweep": sweep,

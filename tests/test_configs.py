@@ -56,7 +56,7 @@ def groups_of(root):
 def test_each_script_has_a_config_that_resolves(root):
     cfg = composed(root)
     missing = OmegaConf.missing_keys(cfg)
-    assert missing <= {"checkpoint", "runs"}, "only what a person must name has no default"
+    assert missing <= {"checkpoint", "out", "runs"}, "only what a person must name has no default"
     for key in missing:
         OmegaConf.update(cfg, key, "given")
     OmegaConf.resolve(cfg)

@@ -58,6 +58,7 @@ STAGE = {
     "micro_tokens": 64,
     "reference_every": None,
     "router_bias": "frozen",
+    "routing_replay": False,
     "mtp_weight": 0.0,
     "validation_samples": 2,
     "show_every": 2,

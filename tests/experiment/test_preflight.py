@@ -180,7 +180,7 @@ def test_without_timing_and_what_is_refused(base, capsys):
 
 def test_the_template_of_r1_zero_holds_the_question_and_names_the_tags():
     with composing("preflight") as composer:
-        prompt = composer.compose(["prompt=r1_zero", "checkpoint=x"]).prompt.prompt
+        prompt = composer.compose(["template=r1_zero", "checkpoint=x"]).template.prompt
     assert prompt.endswith("User: {question}. Assistant:")
     assert "\n" not in prompt
     for tag in ("<think>", "</think>", "<answer>", "</answer>"):

@@ -275,3 +275,57 @@ def test_a_checkpoint_holds_the_rollouts_state_and_loads_as_a_model(tmp_path: Pa
     parts = {name.split(".")[0] for name in saved["state_dict"]}
     assert parts == {"model", "reference", "critic"}
     load_model(tmp_path / "checkpoints" / checkpoint_name(2))
+
+
+@pytest.mark.parametrize(("mtp_weight", "moves"), [(0.0, False), (0.3, True)])
+def test_mtp_modules_rest_or_learn_the_answers(mtp_weight: float, moves: bool, tmp_path: Path) -> None:
+    stage = policy_stage(depth=2, mtp_weight=mtp_weight, epochs=2)
+    before = [p.clone() for p in stage.model.mtp.parameters()]
+    run(stage, tmp_path, steps=2)
+    changed = [not p.equal(q) for p, q in zip(stage.model.mtp.parameters(), before, strict=True)]
+    assert any(changed) == moves
+    assert ("train/loss_mtp_2" in rows(tmp_path)[0]) == moves
+
+
+def test_tokens_whose_experts_differ_are_counted_by_themselves(tmp_path: Path) -> None:
+    stage = policy_stage(micro_tokens=10_000)
+    collected = stage._collected
+
+    def other_experts() -> Any:
+        experience = collected()
+        row = int(experience.length_B.argmax())
+        place = int(experience.mask_BT[row].nonzero()[1])
+        experience.routing_BTLK[row, place, 0, 0] = 3 - experience.routing_BTLK[row, place, 0, 0]
+        experience.logp_sampler_BT[row, place:] += 1.0
+        return experience
+
+    stage._collected = other_experts
+    run(stage, tmp_path, steps=1)
+    (row,) = rows(tmp_path)
+    assert 0 < row["sampling/logp_difference/max"] < 1e-4
+    assert 0 < row["sampling/routing_disagreement"] < 0.05
+
+
+def test_routers_agree_and_a_dense_network_has_none(tmp_path: Path) -> None:
+    run(policy_stage(depth=1, minibatches=2), tmp_path / "moe", steps=2)
+    assert [row["sampling/routing_disagreement"] for row in rows(tmp_path / "moe")] == [0.0, 0.0]
+    run(policy_stage(moe=False), tmp_path / "dense", steps=1)
+    assert "sampling/routing_disagreement" not in rows(tmp_path / "dense")[0]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_routing_replay_trains_with_the_experts_of_the_rollout(replay: bool, tmp_path: Path) -> None:
+    stage = policy_stage(routing_replay=replay)
+    collected = stage._collected
+
+    def other_experts() -> Any:
+        experience = collected()
+        experience.routing_BTLK[:] = torch.tensor([1, 3], dtype=torch.int16)
+        return experience
+
+    stage._collected = other_experts
+    run(stage, tmp_path, steps=1)
+    ((_, load_E),) = stage.expert_load
+    assert (load_E[0] == load_E[2] == 0) == replay
+    (row,) = rows(tmp_path)
+    assert (row["sampling/routing_disagreement"] == 0) == replay

@@ -2,9 +2,9 @@
 
     <begin> system <User> question <Assistant> answer <end> <User> …        DeepSeek-V3's chat format
 
-The ids are those of `text.chat` and its DeepSeek template (tested); a rendered text does not tell who said a token,
-so training data are written turn by turn. Text never spells a control token. Marked are the assistant's tokens and
-the end of its turn: what a model that answers must write itself.
+The ids are those of `text.chat` and the template of the tokenizer's family (tested): DeepSeek's, or ChatML's. A
+rendered text does not tell who said a token, so training data are written turn by turn. Text never spells a control
+token. Marked are the assistant's tokens and the end of its turn: what a model that answers must write itself.
 
 Left out: templates of other families, tools, thoughts kept apart from the answer.
 """
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.corpus import Corpus, Document
-from deepseek_lab.text.chat import ASSISTANT, BEGIN_OF_TEXT, USER
 from deepseek_lab.text.plain import PlainText
-from deepseek_lab.text.tokenizer import END_OF_TEXT, Tokenizer
+from deepseek_lab.text.tokenizer import Tokenizer
+from deepseek_lab.text.turn_marks import ASSISTANT, BEGIN_OF_TEXT, USER, marks_for
 
 Role = Literal["system", "user", "assistant"]
 
@@ -67,24 +67,39 @@ class ChatFormat:
     """Turns to ids by one tokenizer. Raises ConfigError for a tokenizer without the control tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        for name in (BEGIN_OF_TEXT, USER, ASSISTANT):
-            if name not in tokenizer.special_ids:
-                raise ConfigError(f"has no token {name}, which conversations need", "tokenizer")
+        marks = marks_for(tokenizer.special_ids)
+        if marks is None:
+            missing = next(
+                n for n in (BEGIN_OF_TEXT, USER, ASSISTANT, "<|im_start|>") if n not in tokenizer.special_ids
+            )
+            raise ConfigError(f"has no token {missing}, which conversations need", "tokenizer")
+        self._marks = marks
         self._id = tokenizer.special_ids
         self._plain = PlainText(tokenizer)
+        self._after = self._plain.encode(marks.after)
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Ids up to where the assistant's answer begins."""
-        return [*self.encode(turns).ids.tolist(), self._id[ASSISTANT]]
+        label = self._plain.encode(self._marks.label.get("assistant", ""))
+        return [*self.encode(turns).ids.tolist(), *self._named(self._marks.before.get("assistant")), *label]
 
     def encode(self, turns: Sequence[Turn]) -> MarkedTokens:
         """The whole conversation."""
-        texts = self._plain.encode_batch([turn.content for turn in turns])
-        ids, answer = [self._id[BEGIN_OF_TEXT]], [False]
-        for turn, text in zip(turns, texts, strict=True):
-            said = turn.role == "assistant"
-            before = {"system": [], "user": [self._id[USER]], "assistant": [self._id[ASSISTANT]]}[turn.role]
-            spoken = [*text, self._id[END_OF_TEXT]] if said else text
-            ids += [*before, *spoken]
-            answer += [False] * len(before) + [said] * len(spoken)
+        apart = [text for turn in turns for text in self._apart(turn)]
+        encoded = iter(self._plain.encode_batch(apart))
+        ids = self._named(self._marks.begin)
+        answer = [False] * len(ids)
+        for turn in turns:
+            opening = [*self._named(self._marks.before.get(turn.role)), *next(encoded)]
+            spoken = [*next(encoded), *self._named(self._marks.end.get(turn.role))]
+            ids += [*opening, *spoken, *self._after]
+            answer += [False] * len(opening) + [turn.role == "assistant"] * len(spoken) + [False] * len(self._after)
         return MarkedTokens(np.array(ids, dtype=np.int64), np.array(answer, dtype=np.bool_))
+
+    def _apart(self, turn: Turn) -> tuple[str, str]:
+        """What is encoded on its own: what opens an answer stands in the prompt of one who generates it."""
+        label = self._marks.label.get(turn.role, "")
+        return (label, turn.content) if turn.role == "assistant" else ("", label + turn.content)
+
+    def _named(self, name: str | None) -> list[int]:
+        return [] if name is None else [self._id[name]]

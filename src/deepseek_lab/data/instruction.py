@@ -25,7 +25,6 @@ from deepseek_lab.data.whole_folder import one_at_a_time, whole_folder
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 FORMAT = 2
-PAD = "<｜▁pad▁｜>"
 SAMPLE_QUESTION = "What is 12 + 7?"
 
 
@@ -67,7 +66,7 @@ def opened(
 
 def pad_id(tokenizer: Tokenizer) -> int:
     """What fills a row up; a tokenizer without a padding token lends its end of text."""
-    return tokenizer.special_ids.get(PAD, tokenizer.eos_id)
+    return tokenizer.special_ids.get(tokenizer.names.pad or "", tokenizer.eos_id)
 
 
 def preparation(config: RowDataConfig) -> Preparation:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
-from deepseek_lab.experiment.initial import shared_tokenizer, tokenizer_of
+from deepseek_lab.experiment.initial import network_of, shared_tokenizer, tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
@@ -142,7 +142,9 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
 
 
 def read_model(cfg: DictConfig) -> Transformer.Config:
-    """The network alone. Raises ConfigError with the path of the offending key."""
+    """The network alone. Raises ConfigError with the path of the offending key, DataError for a bad start."""
+    if (brought := network_of(cfg.get("init_from"), cfg.get("resume"))) is not None:
+        return brought
     sheet = read_sheet(cfg)
     own = {name: getattr(sheet, name) for name in SHEET_READS}
     model = Transformer.Config(**own, **{name: leaf(cfg, name) for name in PARTS})

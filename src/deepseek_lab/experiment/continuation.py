@@ -54,7 +54,7 @@ def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling)
     if prompt.messages:
         ids = speaker.chat.encode(prompt.messages, thinking=wish.thinking)
     else:
-        ids = speaker.chat.encode_plain(prompt.text)
+        ids = speaker.chat.encode_prompt(prompt.text)
     room = speaker.room(ids)
     if wish.max_new_tokens > room:
         raise ConfigError(

@@ -1,20 +1,27 @@
-"""Reading a run folder again: its config, its checkpoint, its tokenizer.
+"""Reading a run folder again: its config, its checkpoint, its tokenizer. Published models are found here too.
 
 A stored config is data from a file: only this project's own Config classes are accepted from it (see
 `configs.leaf`), and the network comes from the checkpoint's own description, never from the YAML.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import latest_checkpoint, load_model
-from deepseek_lab.config import ConfigError, DataError, nearest
+from deepseek_lab.checkpoint import latest_checkpoint, load_model, rebuild
+from deepseek_lab.checkpoint.huggingface.plain_json import read_json
+from deepseek_lab.checkpoint.opening import is_published, located
+from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.text.chat import DEEPSEEK_TEMPLATE
+from deepseek_lab.text.published_files import TOKENIZER, chat_template
+from deepseek_lab.text.saved import SavedTokenizer
 from deepseek_lab.text.tokenizer import Tokenizer
+
+NETWORK = "network.json"
+"""In the folder of a run whose network came from a published model: its shape, which no sheet describes."""
 
 
 def stored_config(folder: Path) -> DictConfig:
@@ -41,37 +48,58 @@ class FinishedRun:
         """The run's composed config. Raises DataError when it is missing or no YAML mapping."""
         return stored_config(self.folder)
 
+    def network(self) -> Transformer.Config | None:
+        """The shape of its network where no sheet describes it. Raises DataError for a damaged file."""
+        path = self.folder / NETWORK
+        if not path.is_file():
+            return None
+        config = rebuild(read_json(path), str(path))
+        if not isinstance(config, Transformer.Config):
+            raise DataError(f"{path}: is not the shape of a transformer")
+        return config
+
+    def tokenizer_config(self) -> SavedTokenizer.Config:
+        """The tokenizer that the run was trained with. Raises DataError when it is gone."""
+        config = SavedTokenizer.Config(path=str(self.folder / TOKENIZER))
+        config.build()
+        return config
+
+    @property
+    def results(self) -> Path:
+        """Where what is measured of it is written."""
+        return self.folder
+
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the run was trained with."""
-        path = self.folder / "tokenizer.json"
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; is this a run folder?")
-        return Tokenizer.load(path)
+        return self.tokenizer_config().build()
 
     def chat_template(self) -> str:
-        """The run's own chat template, or DeepSeek's where it has none."""
-        path = self.folder / "chat_template.jinja"
-        if not path.exists():
-            return DEEPSEEK_TEMPLATE
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read ({type(error).__name__})") from None
+        """The run's own chat template, or that of its tokenizer's family."""
+        return chat_template(self.folder, self.tokenizer())
 
     def model(self, device: torch.device) -> Transformer:
         """The checkpoint's model, in eval mode."""
         return load_model(self.checkpoint).to(device)
 
 
-def find_run(path: str) -> FinishedRun:
-    """A run folder (its latest checkpoint) or one `.ckpt` file. Raises DataError for anything else."""
-    place = Path(path).expanduser()
+def find_run(path: str) -> FinishedRun | PublishedModel:
+    """A run folder (its latest checkpoint), one `.ckpt` file, or a published model. Raises DataError for others."""
+    place = located(path)
+    if is_published(place):
+        return PublishedModel(place)
     if place.is_dir():
         return FinishedRun(place, latest_checkpoint(place))
-    if not place.exists():
-        beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
-        raise DataError(f"{place}: no such run folder or checkpoint{nearest(place.name, beside)}")
     return FinishedRun(place.absolute().parent.parent, place)
+
+
+def model_at(path: str, weights: str | None) -> FinishedRun | PublishedModel:
+    """`find_run`, with the knob `weights`. Raises ConfigError where it does not belong."""
+    found = find_run(path)
+    if weights is None:
+        return found
+    if isinstance(found, FinishedRun):
+        raise ConfigError("is for published models; a run's are fp32 (convert.py writes others)", "weights")
+    return replace(found, weights=weights)
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -1,19 +1,38 @@
-"""`init_from=<run>`: a new run that starts from another's weights, and so with its tokenizer.
+"""`init_from=…`: a new run that starts from another model's weights, and so with its tokenizer.
 
-Only what turns positions into angles may differ (`model.rope`, `model.max_seq_len`), which is how a context is
-extended, and what the weights were drawn with. Left out: networks of another shape; a part that does not fit
-would start untrained unnoticed.
+From a run of ours: the parts are typed again, and only what turns positions into angles may differ (`model.rope`,
+`model.max_seq_len`), which is how a context is extended, and what the weights were drawn with. From a published model
+(a Hugging Face folder, a GGUF file, a name on the hub), or a run that began with one: its network is taken as it is,
+because no sheet describes it. Left out: networks of another shape; a part that does not fit would start untrained
+unnoticed.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 
+from deepseek_lab.checkpoint import describe
+from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.finished import find_run
+from deepseek_lab.experiment.finished import NETWORK, find_run
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.text.saved import SavedTokenizer
+from deepseek_lab.text.special_names import SpecialNames
+from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
+
+_NETWORK_KEYS = ("model", "attention", "ffn", "mtp", "experts")
+
+
+def started_model(config: Transformer.Config, run: str) -> Transformer:
+    """A model of `config` with the weights of `run`. Raises ConfigError, naming the part, for another shape."""
+    found = find_run(run)
+    if found.network() == config:
+        return found.model(torch.device("cpu"))
+    model = config.build()
+    take_weights(model, run)
+    return model
 
 
 def take_weights(model: Transformer, run: str) -> None:
@@ -30,17 +49,39 @@ def take_weights(model: Transformer, run: str) -> None:
     model.load_state_dict(start.state_dict())
 
 
-def tokenizer_of(run: str) -> SavedTokenizer.Config:
-    """The tokenizer of a run folder, or of the folder that a checkpoint lies in. Raises DataError when it is gone."""
-    config = SavedTokenizer.Config(path=str(find_run(run).folder / "tokenizer.json"))
-    config.build()
-    return config
+def network_of(init_from: str | None, resume: str | None) -> Transformer.Config | None:
+    """The network that a run gets from what it starts from or goes on with; None where the typed parts count."""
+    return find_run(resume or init_from).network() if init_from else None
 
 
-def shared_tokenizer(runs: Sequence[str]) -> SavedTokenizer.Config:
+def require_untyped(init_from: str | None, overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a typed part of the network where the start brings its own."""
+    if not init_from or find_run(init_from).network() is None:
+        return
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~").split("@")[0]
+        if key.split(".")[0] in _NETWORK_KEYS:
+            raise ConfigError("changes nothing: init_from brings its own network", key)
+
+
+def keep_text_and_shape(folder: Path, tokenizer: Tokenizer, network: Transformer.Config | None) -> None:
+    """Writes what a reader of a run's folder needs beside the weights; `network` where no sheet describes it."""
+    write_text_atomically(folder / "tokenizer.json", tokenizer.to_json())
+    if tokenizer.names != SpecialNames():
+        tokenizer.names.save_beside(folder / "tokenizer.json")
+    if network is not None:
+        write_text_atomically(folder / NETWORK, json.dumps(describe(network), indent=1) + "\n")
+
+
+def tokenizer_of(run: str) -> TokenizerConfig:
+    """The tokenizer of a run or a published model. Raises DataError when it is gone."""
+    return find_run(run).tokenizer_config()
+
+
+def shared_tokenizer(runs: Sequence[str]) -> TokenizerConfig:
     """The tokenizer of all `runs` (a student and its teacher). Raises ConfigError when they have different ones."""
     first, *others = (tokenizer_of(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
-        if other.build().fingerprint() != first.build().fingerprint():
+        if other.build(()).fingerprint() != first.build(()).fingerprint():
             raise ConfigError(f"{run} has another tokenizer than {runs[0]}", "init_from")
     return first

@@ -25,6 +25,7 @@ from deepseek_lab.data.corpus import split_of
 from deepseek_lab.data.needles import HELD_OUT
 from deepseek_lab.data.standard_library import StandardLibrary
 from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.acceptance import greedy_tokens
 from deepseek_lab.report.needle import needle_figure
@@ -101,7 +102,7 @@ def _drawn(
     return _trial(needle, tokenizer, filler[start : start + length], length, depth)
 
 
-def evaluate_needles(run: FinishedRun, test: NeedleTest, device: torch.device) -> dict[str, Any]:
+def evaluate_needles(run: FinishedRun | PublishedModel, test: NeedleTest, device: torch.device) -> dict[str, Any]:
     """Runs the test, writes `needle.json` and `plots/needle.png` into the run's folder; returns the figures.
 
     Raises ConfigError for a length beyond the model's `max_seq_len`.

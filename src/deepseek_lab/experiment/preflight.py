@@ -22,6 +22,7 @@ from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
 from deepseek_lab.experiment.preflight_modes import Attempted, attempted, direct, thinking
 from deepseek_lab.experiment.preflight_step import CHOSEN, Step, timed
 from deepseek_lab.experiment.preflight_verdict import verdict
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.tasks.task import SPLITS
@@ -65,7 +66,9 @@ def preflight(cfg: DictConfig) -> float:
     return asked.pass_1
 
 
-def measured(cfg: DictConfig, run: FinishedRun, model: Transformer) -> tuple[Attempted, Attempted, Attempted]:
+def measured(
+    cfg: DictConfig, run: FinishedRun | PublishedModel, model: Transformer
+) -> tuple[Attempted, Attempted, Attempted]:
     """As training asks, with the thought opened, and without a thought. Raises ConfigError."""
     engine = _engine(cfg, run, model)
     prompt, data, task = engine.data.config.prompt, engine.data, engine.data.task
@@ -78,8 +81,8 @@ def measured(cfg: DictConfig, run: FinishedRun, model: Transformer) -> tuple[Att
     return found[0], found[1], found[2]
 
 
-def _engine(cfg: DictConfig, run: FinishedRun, model: Transformer) -> RolloutEngine:
-    rollout, prompt, task = (leaf(cfg, name) for name in ("rollout", "prompt", "task"))
+def _engine(cfg: DictConfig, run: FinishedRun | PublishedModel, model: Transformer) -> RolloutEngine:
+    rollout, prompt, task = (leaf(cfg, name) for name in ("rollout", "template", "task"))
     config = PromptData.Config(
         task=task,
         prompt=prompt,

@@ -22,10 +22,11 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.experiment.training import TrainingRun, quiet_lightning
 
 NETWORK = ("model", "attention", "ffn", "mtp", "balance", "precision")
-CHOSEN = ("task", "prompt", "rollout", "loss")
+CHOSEN = ("task", "template", "rollout", "loss")
 _SECONDS = ("perf/rollout_seconds", "perf/reward_seconds", "perf/update_seconds")
 
 
@@ -56,12 +57,13 @@ def composing(script: str) -> Iterator[Composer]:
         GlobalHydra.instance().hydra = running
 
 
-def train_config(cfg: DictConfig, run: FinishedRun) -> DictConfig:
+def train_config(cfg: DictConfig, run: FinishedRun | PublishedModel) -> DictConfig:
     """The config of the iterations: stage=grpo with this task, prompt, rollout, loss and start. Raises ConfigError."""
     with composing("train") as composer:
         composed = task_config(composer.compose(["stage=grpo"]))
-    stored = run.config
     OmegaConf.set_struct(composed, False)
+    # A published model brings its own network wherever training starts from it.
+    stored = run.config if isinstance(run, FinishedRun) else composed
     for node in (*NETWORK, *CHOSEN):
         composed[node] = (stored if node in NETWORK else cfg)[node]
     steps = int(cfg.steps)
@@ -78,7 +80,7 @@ def train_config(cfg: DictConfig, run: FinishedRun) -> DictConfig:
     return composed
 
 
-def timed(cfg: DictConfig, run: FinishedRun) -> Step:
+def timed(cfg: DictConfig, run: FinishedRun | PublishedModel) -> Step:
     """Runs the iterations. Raises ConfigError for what training refuses, too."""
     composed = train_config(cfg, run)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):

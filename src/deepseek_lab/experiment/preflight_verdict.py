@@ -59,7 +59,7 @@ def _prompt(asked: Attempted, thinking: Attempted, direct: Attempted) -> list[st
     if asked.pass_1 >= PUT_OFF * worse:
         return []
     return [
-        f"pass@1 is {_share(asked.pass_1)} as asked and {_share(worse)} at least once an answer is begun: is prompt= "
+        f"pass@1 is {_share(asked.pass_1)} as asked and {_share(worse)} at least once an answer is begun: is template= "
         "what the model was trained on?"
     ]
 

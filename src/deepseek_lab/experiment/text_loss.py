@@ -20,6 +20,7 @@ from torch import Tensor
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.data.text_files import TextFiles, Unit
 from deepseek_lab.experiment.finished import FinishedRun
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
 from deepseek_lab.text.tokenizer import Tokenizer
@@ -87,7 +88,7 @@ def text_loss(model: Transformer, tokenizer: Tokenizer, texts: Iterable[str], co
     }
 
 
-def evaluate_text(run: FinishedRun, test: TextTest, device: torch.device) -> dict[str, Any]:
+def evaluate_text(run: FinishedRun | PublishedModel, test: TextTest, device: torch.device) -> dict[str, Any]:
     """The figures of the text of `test`. Raises ConfigError without a path or for a context that is too long."""
     if test.path is None:
         raise ConfigError("names the file or folder to measure", "text.path")

@@ -29,7 +29,6 @@ from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.callbacks.transcripts import Transcripts
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
-from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.banner import print_banner
@@ -37,7 +36,7 @@ from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
-from deepseek_lab.experiment.initial import take_weights
+from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model
 from deepseek_lab.experiment.parallel import (
     cluster_environment,
     lost_ranks_named,
@@ -67,6 +66,7 @@ def train(cfg: DictConfig) -> float:
     A job of a named sweep that is finished is not run again, and one that was cut off goes on.
     """
     if started().rank == 0:  # the others take its word: a stored config that it writes anew may be half there
+        require_untyped(cfg.init_from, HydraConfig.get().overrides.task)
         check(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / "DONE").exists() and not cfg.resume:
@@ -138,9 +138,8 @@ class TrainingRun:
             return self.configs.data.build(self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed)
 
     def _model(self) -> Transformer:
-        model = self.configs.model.build()
-        if self.cfg.init_from and not self.checkpoint:
-            take_weights(model, self.cfg.init_from)
+        fresh = self.checkpoint or not self.cfg.init_from
+        model = self.configs.model.build() if fresh else started_model(self.configs.model, self.cfg.init_from)
         recompute(model, self.configs.trainer.recompute)
         return model.train()
 
@@ -165,7 +164,7 @@ class TrainingRun:
         if not self.checkpoint:
             # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
             shutil.rmtree(self.folder / "tb", ignore_errors=True)
-        write_text_atomically(self.folder / "tokenizer.json", self.data.tokenizer.to_json())
+        keep_text_and_shape(self.folder, self.data.tokenizer, network_of(self.cfg.init_from, self.cfg.resume))
 
     def fit(self) -> None:
         """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""

@@ -34,7 +34,8 @@ class RopeConfig(CheckedConfig):
     """What turns a position into angles; the names are those of the published configs.
 
     `mscale` and `mscale_all_dim` are read under `yarn` only. With `mscale_all_dim` the softmax
-    carries the temperature (and cos/sin the ratio of the two); without it cos/sin carry all of it.
+    carries the temperature (and cos/sin the ratio of the two); without it cos/sin carry all of it, or
+    `attention_factor` where it is given. `truncate` rounds the ends of yarn's ramp to whole channels.
     """
 
     type: Literal["default", "linear", "llama3", "yarn"] = "default"
@@ -45,6 +46,8 @@ class RopeConfig(CheckedConfig):
     beta_slow: float = 1.0
     mscale: float | None = None
     mscale_all_dim: float | None = None
+    attention_factor: float | None = None
+    truncate: bool = True
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
 
@@ -67,6 +70,8 @@ class RopeConfig(CheckedConfig):
         """What cos and sin are multiplied by."""
         if self.type != "yarn":
             return 1.0
+        if self.attention_factor is not None:
+            return self.attention_factor
         if self.mscale and self.mscale_all_dim:
             return _temperature(self.factor, self.mscale) / _temperature(self.factor, self.mscale_all_dim)
         return _temperature(self.factor, 1.0)
@@ -83,9 +88,11 @@ def _yarn_ramp_R(config: RopeConfig, rope_dim: int) -> Tensor:
         span = math.log(config.original_max_seq_len / (turns * 2 * math.pi))
         return rope_dim * span / (2 * math.log(config.theta))
 
-    low = max(math.floor(channel(config.beta_fast)), 0)
-    high = min(math.ceil(channel(config.beta_slow)), rope_dim - 1)
-    width = max(high - low, 0.001)  # a ramp of no width would divide by zero
+    low, high = channel(config.beta_fast), channel(config.beta_slow)
+    if config.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rope_dim - 1)
+    width = (high - low) or 0.001  # a ramp of no width would divide by zero
     return ((torch.arange(rope_dim // 2, dtype=torch.float32) - low) / width).clamp(0, 1)
 
 

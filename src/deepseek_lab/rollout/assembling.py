@@ -34,6 +34,7 @@ def assembled(
         step_reward_BS=_padded([[value for _, value in verdict.steps] for verdict in verdicts], math.nan),
         step_end_BS=_padded(ends, 0).long(),
         truncated_B=torch.tensor([completion.finish_reason == "length" for _, completion in rows]),
+        routing_BTLK=_routing([completion for _, completion in rows], mask_BT.shape[1]),
         group_size=len(groups[0].completions),
         longest=longest,
         sums=sums,
@@ -52,6 +53,18 @@ def _tokens(rows: Sequence[tuple[Sequence[int], Completion]]) -> tuple[Tensor, T
         mask_BT[row, start - 1 : end - 1] = True
         logp_BT[row, start - 1 : end - 1] = torch.tensor(completion.logprobs)
     return tokens_BT1, mask_BT, logp_BT
+
+
+def _routing(completions: Sequence[Completion], width: int) -> Tensor | None:
+    """Experts of each position; what fills a row up went to the first ones."""
+    noted = [completion.routing for completion in completions if completion.routing is not None]
+    if len(noted) < len(completions):
+        return None
+    filled = torch.arange(noted[0].shape[2], dtype=noted[0].dtype).expand(len(noted), width, *noted[0].shape[1:])
+    routing_BTLK = filled.clone()
+    for row, routing_TLK in enumerate(noted):
+        routing_BTLK[row, : len(routing_TLK)] = routing_TLK
+    return routing_BTLK
 
 
 def _step_ends(

@@ -40,6 +40,11 @@ def key_of(*parts: object) -> int:
     return int.from_bytes(digest[:8]) >> 1
 
 
+def _has_mixtures(policy: Transformer) -> bool:
+    """Whether a block has experts; those of MTP modules draw nothing."""
+    return len(policy.routers()) > len(policy.mtp)
+
+
 class Drawing:
     """Groups of answers to questions of one task."""
 
@@ -89,7 +94,7 @@ class Drawing:
             for prompt, place in zip(prompts, places, strict=True)
         ]
         # A new engine each time: what it has grown to must not depend on whether the run was resumed.
-        answers = Engine(policy, max_rows=self.config.max_rows).run(requests)
+        answers = Engine(policy, max_rows=self.config.max_rows, record_routing=_has_mixtures(policy)).run(requests)
         for completion in (completion for each in answers for completion in each):
             if completion.finish_reason == "error":
                 raise RolloutError(f"{purpose}: {completion.error}")
@@ -106,7 +111,7 @@ class Drawing:
         groups = []
         for example, ids, each, texts in zip(asked, prompts, answers, said, strict=True):
             own = [next(verdicts) for _ in texts]
-            values = [self.rewarding.values(verdict) for verdict in own]
+            values = [self.rewarding.values(verdict, example) for verdict in own]
             groups.append(
                 Group(
                     example=example,

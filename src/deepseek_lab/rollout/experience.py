@@ -2,7 +2,8 @@
 
 Position t of a row predicts token t + 1 of it, so everything that belongs to a token stands where it is predicted.
 
-Shapes: B answers (groups of G in a row), T1 tokens of question and answer, T = T1 - 1 positions, S steps.
+Shapes: B answers (groups of G in a row), T1 tokens of question and answer, T = T1 - 1 positions, S steps, L mixture
+layers, K experts a token.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Experience:
     step_reward_BS, step_end_BS: process supervision: NaN where an answer has fewer steps, and the position that
         predicts the token a step ends with
     truncated_B: answers that met the length limit; longest is that limit
+    routing_BTLK: int16, the experts that read each token while it was drawn; None without mixtures
     sums: of all that was drawn, groups that were dropped included
     """
 
@@ -40,6 +42,7 @@ class Experience:
     step_reward_BS: Tensor
     step_end_BS: Tensor
     truncated_B: Tensor
+    routing_BTLK: Tensor | None
     group_size: int
     longest: int
     sums: Sums = field(default_factory=dict)

@@ -89,7 +89,7 @@ class Service:
         prompts = question.prompts
         if not 1 <= len(prompts) <= self._limits.prompts:
             raise Refusal(400, f"prompt must be 1 to {self._limits.prompts} prompts", "prompt")
-        encode = self._speaker.chat.encode_plain
+        encode = self._speaker.chat.encode_prompt
         ids = [await asyncio.to_thread(encode, p) if isinstance(p, str) else p for p in prompts]
         return self._prepared(question, ids, False, False)
 

@@ -7,7 +7,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.finished import FinishedRun, device_of, model_at
+from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Engine, Sampling
 from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.tokenizer import Tokenizer
@@ -83,12 +84,12 @@ def sampling_of(cfg: DictConfig) -> Sampling:
     return sampling
 
 
-def load_speaker(cfg: DictConfig, run: FinishedRun | None = None) -> Speaker:
+def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = None) -> Speaker:
     """The checkpoint of `cfg` on its device, ready to speak. Raises ConfigError and DataError."""
     knobs, device = engine_config(cfg), device_of(cfg.accelerator)
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
-    run = run or find_run(cfg.checkpoint)
+    run = run or model_at(cfg.checkpoint, cfg.weights)
     tokenizer, model = run.tokenizer(), run.model(device)
     try:
         engine = Engine(model, **vars(knobs))

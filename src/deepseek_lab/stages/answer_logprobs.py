@@ -2,7 +2,7 @@
 
 The head is computed at the answers' tokens alone, not at those of the questions nor at what fills rows up.
 
-Shapes: B answers, T positions, N tokens of answers, D width, V vocabulary.
+Shapes: B answers, T positions, N tokens of answers, D width, V vocabulary, L mixture layers, K experts a token.
 """
 
 import torch
@@ -14,9 +14,14 @@ from deepseek_lab.objectives.logprobs import hidden_logprobs
 from deepseek_lab.stages.answers import Answers, placed
 
 
-def answer_logprobs(model: Transformer, micro: Answers, temperature: float) -> tuple[Tensor, Tensor, ModelOutput]:
-    """(B, T) log-probabilities with gradient and entropies without, 0 outside the mask; and all of the forward."""
-    output = model(micro.tokens_BT1[:, :-1])
+def answer_logprobs(
+    model: Transformer, micro: Answers, temperature: float, mtp: bool = False, chosen_BTLK: Tensor | None = None
+) -> tuple[Tensor, Tensor, ModelOutput]:
+    """(B, T) log-probabilities with gradient and entropies without, 0 outside the mask; and all of the forward.
+
+    chosen_BTLK: the experts to use instead of choosing.
+    """
+    output = model(micro.tokens_BT1[:, :-1], mtp=mtp, chosen_BTLK=chosen_BTLK)
     mask_BT, targets_BT = micro.mask_BT, micro.tokens_BT1[:, 1:]
     hidden_1ND, targets_1N = output.hidden_BTD[mask_BT][None], targets_BT[mask_BT][None]
     logp_1N, entropy_1N = hidden_logprobs(hidden_1ND, output.head_weight_VD, targets_1N, temperature)
@@ -29,3 +34,13 @@ def whole_logprobs(model: Transformer, answers: Answers, temperature: float, mic
     """(B, T) log-probabilities of all answers, pass by pass, without gradient."""
     passes = ((micro, answer_logprobs(model, micro, temperature)[0]) for micro in answers.cut(micro_tokens))
     return placed(answers, passes)
+
+
+def mtp_losses(output: ModelOutput, micro: Answers) -> list[Tensor]:
+    """For each depth k the sum of -log p_k over the answers' tokens that have k tokens before the one they follow."""
+    losses = []
+    for depth, hidden_BTD in enumerate(output.mtp_hidden, start=1):
+        mask_BT, targets_BT = micro.mask_BT[:, depth:], micro.tokens_BT1[:, depth + 1 :]
+        hidden_1ND, targets_1N = hidden_BTD[mask_BT][None], targets_BT[mask_BT][None]
+        losses.append(-hidden_logprobs(hidden_1ND, output.head_weight_VD, targets_1N)[0].sum())
+    return losses

@@ -14,12 +14,14 @@ from torch import Tensor
 from deepseek_lab.rollout.experience import Experience
 
 OLD, SAMPLER, ADVANTAGE, WEIGHT, REFERENCE = "old", "sampler", "advantage", "weight", "reference"
-"""Columns: log-probabilities of π_old, of the sampler and of the reference; advantages, weights in the loss."""
+ROUTING = "routing"
+"""Columns: log-probabilities of π_old, of the sampler and of the reference; advantages; weights in the loss; the
+experts that read a token while it was drawn."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """index_B: the rows' places in the experience; columns: (B, T) numbers a token, by name."""
+    """index_B: the rows' places in the experience; columns: (B, T, …) numbers a token, by name."""
 
     index_B: Tensor
     tokens_BT1: Tensor
@@ -31,6 +33,8 @@ class Answers:
         """All answers of an experience."""
         index_B = torch.arange(len(experience.answer_B), device=experience.mask_BT.device)
         columns = {SAMPLER: experience.logp_sampler_BT}
+        if experience.routing_BTLK is not None:
+            columns[ROUTING] = experience.routing_BTLK
         return cls(index_B, experience.tokens_BT1, experience.mask_BT, columns)
 
     def counting(self, mask_BT: Tensor) -> "Answers":

@@ -1,10 +1,9 @@
 """The knobs of distillation, apart from the stage: they are checked before Lightning is imported."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepseek_lab.checkpoint import load_model
+from deepseek_lab.checkpoint.opening import load_any
 from deepseek_lab.config import ConfigError
 from deepseek_lab.objectives.distillation import Divergence
 from deepseek_lab.stages.sft_config import SftConfig
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(SftConfig):
-    """Those of supervised fine-tuning, and what is learnt from `teacher`, a run folder or a `.ckpt` file."""
+    """Those of supervised fine-tuning, and what is learnt from `teacher`: whatever `init_from` takes."""
 
     name: str = "distill"
     teacher: str
@@ -34,7 +33,7 @@ class DistillConfig(SftConfig):
         """Reads the teacher. Raises DataError for a bad file, ConfigError when its vocabulary is another."""
         from deepseek_lab.stages.distill import DistillStage
 
-        teacher = load_model(Path(self.teacher).expanduser())
+        teacher = load_any(self.teacher)
         ours, theirs = model.config.vocab_size, teacher.config.vocab_size
         if ours != theirs:
             raise ConfigError(f"= {ours} is not the teacher's {theirs}", "model.vocab_size")

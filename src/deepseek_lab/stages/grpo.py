@@ -42,10 +42,10 @@ class GrpoStage(OnPolicyStage):
         steps = (experience.step_reward_BS, experience.step_end_BS)
         return process_advantages(*steps, width, experience.group_size, scale)
 
-    def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Stage.micro_loss`."""
-        logp_BT, entropy_BT = self.logprobs(micro)
-        old_BT = self.old_logprobs(micro, logp_BT)
+    def objective(
+        self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, totals: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `OnPolicyStage.objective`."""
         loss, metrics = self.config.loss.loss(
             logp_BT,
             old_BT,
@@ -55,5 +55,4 @@ class GrpoStage(OnPolicyStage):
             micro.columns.get(REFERENCE),
             micro.columns[SAMPLER],
         )
-        seen = self.seen(micro, logp_BT, old_BT, entropy_BT, totals)
-        return loss, {**shares(metrics, micro, totals[0]), **seen, "policy/loss": loss}
+        return loss, {**shares(metrics, micro, totals[0]), "policy/loss": loss}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.rollout.experience import Sums
-from deepseek_lab.stages.answers import SAMPLER, Answers
+from deepseek_lab.stages.answers import Answers
 
 OverRanks = Callable[..., Tensor]
 
@@ -21,6 +21,7 @@ class IterationCurves:
         self._updates: list[Mapping[str, Tensor]] = []
         self._largest: dict[str, Tensor] = {}
         self._seconds: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
 
     def add_update(self, parts: Mapping[str, Tensor]) -> None:
         """Values of one update: each a share of a sum over the ranks."""
@@ -30,11 +31,15 @@ class IterationCurves:
         self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, entropy_BT: Tensor, n_tokens: Tensor
     ) -> dict[str, Tensor]:
         """What every objective shows of a pass, as shares of an update of `n_tokens`; remembers what is largest."""
-        apart_BT = ((old_BT - micro.columns[SAMPLER]) * micro.mask_BT).abs()
         ratio_BT = ((logp_BT.detach() - old_BT) * micro.mask_BT).exp()
-        self.add_largest("sampling/logp_difference/max", apart_BT.max())
         self.add_largest("policy/ratio_max", ratio_BT.max())
-        return {"entropy": entropy_BT.sum() / n_tokens, "sampling/logp_difference/mean": apart_BT.sum() / n_tokens}
+        return {"entropy": entropy_BT.sum() / n_tokens}
+
+    def add_sum(self, name: str, value_N: Tensor) -> None:
+        """Numbers whose mean over the iteration and all ranks is a curve."""
+        value_N = value_N.detach().double()
+        pair = torch.stack([value_N.sum(), value_N.new_tensor(value_N.numel())])
+        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
     def add_largest(self, name: str, value: Tensor) -> None:
         """A value of which the largest of the iteration counts."""
@@ -53,8 +58,10 @@ class IterationCurves:
             values[name] = over_ranks(value, "MAX") / n_ranks
         for name, seconds in self._seconds.items():
             values[name] = torch.tensor(seconds, device=device) / n_ranks
+        pairs = {name: torch.tensor(pair, dtype=torch.float64, device=device) for name, pair in sums.items()}
+        means = _means({**pairs, **self._sums}, over_ranks, n_ranks)
         self._clear()
-        return {**values, **_means(sums, over_ranks, device, n_ranks)}
+        return {**values, **means}
 
 
 def shares(means: Mapping[str, Tensor], micro: Answers, n_tokens: Tensor) -> dict[str, Tensor]:
@@ -66,8 +73,8 @@ def _mean(values: list[Tensor]) -> Tensor:
     return torch.stack([value.double() for value in values]).mean()
 
 
-def _means(sums: Sums, over_ranks: OverRanks, device: torch.device, n_ranks: int) -> dict[str, Tensor]:
+def _means(sums: Mapping[str, Tensor], over_ranks: OverRanks, n_ranks: int) -> dict[str, Tensor]:
     """Sums over counts, both over all ranks; NaN where nothing was counted."""
     names = sorted(sums)
-    pairs = over_ranks(torch.tensor([sums[name] for name in names], dtype=torch.float64, device=device))
+    pairs = over_ranks(torch.stack([sums[name] for name in names]))
     return {name: total / count / n_ranks for name, (total, count) in zip(names, pairs, strict=True)}

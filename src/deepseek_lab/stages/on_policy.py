@@ -7,7 +7,7 @@ batch, only its last update goes through Lightning's optimiser, and a run stands
 that was cut off is drawn again from (seed, iteration), never stored. π_old costs a pass of its own only where an epoch
 has several updates; with one, the first epoch's log-probabilities, detached, are it.
 
-Left out: what is learnt (`columns`, `micro_loss`: grpo, ppo), sharded networks (generation would need all ranks in
+Left out: what is learnt (`columns`, `objective`: grpo, ppo), sharded networks (generation would need all ranks in
 step).
 
 Shapes: B answers, T positions, D width.
@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.experience import Experience
 from deepseek_lab.stages.answer_ledger import AnswerLedger
-from deepseek_lab.stages.answer_logprobs import answer_logprobs, whole_logprobs
-from deepseek_lab.stages.answers import OLD, REFERENCE, WEIGHT, Answers, placed
+from deepseek_lab.stages.answer_logprobs import answer_logprobs, mtp_losses, whole_logprobs
+from deepseek_lab.stages.answers import OLD, REFERENCE, ROUTING, WEIGHT, Answers, placed
 from deepseek_lab.stages.batches import StepBatch
 from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError
@@ -37,11 +38,12 @@ from deepseek_lab.stages.minibatches import update_rows
 from deepseek_lab.stages.on_policy_config import OnPolicyConfig
 from deepseek_lab.stages.reference import Reference
 from deepseek_lab.stages.rollout_state import RolloutState
+from deepseek_lab.stages.sampler_check import compare_with_sampler
 from deepseek_lab.stages.zero_loss import ZeroLoss
 
 
 class OnPolicyStage(RolloutState):
-    """Subclasses give `columns` and `micro_loss`."""
+    """Subclasses give `columns` and `objective`."""
 
     def __init__(
         self, config: OnPolicyConfig, model: Transformer, rollout: RolloutEngine, balance: Balance, **loop: Any
@@ -69,7 +71,13 @@ class OnPolicyStage(RolloutState):
 
     @abstractmethod
     def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
-        """(B, T) numbers a token that `micro_loss` reads, advantages among them."""
+        """(B, T) numbers a token that `objective` reads, advantages among them."""
+
+    @abstractmethod
+    def objective(
+        self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, totals: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A pass' share of the update's loss and curves, given log π_θ with gradient and log π_old."""
 
     @property
     def modules_rest(self) -> bool:
@@ -116,9 +124,10 @@ class OnPolicyStage(RolloutState):
         answers = Answers.of(experience)
         self._first_passes = []
         if self.needs_old_pass:
-            answers = answers.with_columns({OLD: self.logprobs_of(self.model, answers)})
+            answers = answers.with_columns({OLD: self._old_logprobs(answers)})
         if self.reference is not None:
-            answers = answers.with_columns({REFERENCE: self.logprobs_of(self.reference.model, answers)})
+            sizes = (self.config.rollout.temperature, self.config.micro_tokens)
+            answers = answers.with_columns({REFERENCE: whole_logprobs(self.reference.model, answers, *sizes)})
         answers = answers.with_columns(self.columns(experience, answers))
         return answers.counting(self.counted(experience))
 
@@ -185,33 +194,40 @@ class OnPolicyStage(RolloutState):
             speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
             move_biases(self.model.routers(), self.expert_load, speed)
 
-    # Log-probabilities
+    # One pass
 
-    def logprobs(self, micro: Answers) -> tuple[Tensor, Tensor]:
-        """(B, T) log-probabilities of a pass' tokens under the policy, and entropies; counts what the routers did."""
-        logp_BT, entropy_BT, output = answer_logprobs(self.model, micro, self.config.rollout.temperature)
-        if output.routing:
-            self._loads.add(output.routing, micro.inside_BT)
-        return logp_BT, entropy_BT
-
-    def logprobs_of(self, model: Transformer, answers: Answers) -> Tensor:
-        """(B, T) log-probabilities of all answers, without gradient."""
-        return whole_logprobs(model, answers, self.config.rollout.temperature, self.config.micro_tokens)
-
-    def old_logprobs(self, micro: Answers, logp_BT: Tensor) -> Tensor:
-        """(B, T) log π_old; in the first update of an iteration without a pass for it, what `logp_BT` is now."""
-        if OLD in micro.columns:
-            return micro.columns[OLD]
-        self._first_passes.append((micro, logp_BT.detach()))
-        return logp_BT.detach()
-
-    def seen(
-        self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, entropy_BT: Tensor, totals: Tensor
-    ) -> dict[str, Tensor]:
-        """What every objective shows of a pass, as shares of its update."""
+    def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Stage.micro_loss`."""
+        logp_BT, entropy_BT, output = self._pass(micro)
+        old_BT = micro.columns.get(OLD)
+        if old_BT is None:
+            old_BT = logp_BT.detach()
+            self._first_passes.append((micro, old_BT))
+        loss, parts = self.objective(micro, logp_BT, old_BT, totals)
         if self.ledger is not None:
             self.ledger.note(micro, logp_BT, old_BT)
-        return self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        seen = self.curves.of_pass(micro, logp_BT, old_BT, entropy_BT, totals[0])
+        mtp = [each / totals[0] for each in mtp_losses(output, micro)]
+        loss = loss + sum(mtp) * (self.config.mtp_weight / max(len(mtp), 1))
+        return loss, {**parts, **seen, **{f"train/loss_mtp_{k}": each for k, each in enumerate(mtp, start=1)}}
+
+    def _pass(self, micro: Answers) -> tuple[Tensor, Tensor, ModelOutput]:
+        """Log-probabilities, entropies and all of a forward of the policy; counts what the routers did."""
+        chosen_BTLK = micro.columns[ROUTING].long() if self.config.routing_replay and ROUTING in micro.columns else None
+        mtp = self.config.mtp_weight > 0
+        found = answer_logprobs(self.model, micro, self.config.rollout.temperature, mtp, chosen_BTLK)
+        if found[2].routing:
+            self._loads.add(found[2].routing, micro.inside_BT)
+        if OLD not in micro.columns:
+            compare_with_sampler(self.curves, micro, found[0], found[2])
+        return found
+
+    @torch.no_grad()
+    def _old_logprobs(self, answers: Answers) -> Tensor:
+        """(B, T) log π_old by a pass of its own, whose loads are not those of training."""
+        old_BT = placed(answers, ((micro, self._pass(micro)[0]) for micro in answers.cut(self.config.micro_tokens)))
+        self._loads = ExpertLoads()
+        return old_BT
 
     def require_finite(self) -> None:
         """Raises TrainingError with the iteration and layer when an update was not finite."""

@@ -22,6 +22,7 @@ class OnPolicyConfig(CheckedConfig):
     micro_tokens: tokens a forward pass, filling included; changes no number beyond rounding
     reference_every: iterations after which the policy becomes the reference (DeepSeekMath Alg. 1); null keeps the start
     router_bias: per_iteration moves the selection biases after all updates of an iteration, by the rule of balance=…
+    routing_replay: training uses the experts that read a token while it was drawn, whatever its routers would choose
     mtp_weight: λ of the MTP modules on the answers; 0 leaves them as they are
     validation_samples: attempts at each held-out question
     show_every: iterations from one table of a group's answers to the next
@@ -35,6 +36,7 @@ class OnPolicyConfig(CheckedConfig):
     micro_tokens: int
     reference_every: int | None
     router_bias: Literal["frozen", "per_iteration"]
+    routing_replay: bool
     mtp_weight: float
     validation_samples: int
     show_every: int

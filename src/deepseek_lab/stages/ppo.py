@@ -86,21 +86,18 @@ class PpoStage(OnPolicyStage):
         passes = answers.cut(self.config.micro_tokens)
         return placed(answers, ((micro, self.critic(micro.tokens_BT1[:, :-1])[0]) for micro in passes))
 
-    def micro_loss(self, micro: Answers, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Stage.micro_loss`."""
-        logp_BT, entropy_BT = self.logprobs(micro)
-        columns, old_BT = micro.columns, micro.columns[OLD]
-        weights = (micro.mask_BT, columns[WEIGHT])
-        reference = columns.get(REFERENCE)
-        policy, metrics = self.config.loss.loss(
-            logp_BT, old_BT, columns[ADVANTAGE], *weights, reference, columns[SAMPLER]
-        )
+    def objective(
+        self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, totals: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `OnPolicyStage.objective`."""
+        columns, weights = micro.columns, (micro.mask_BT, micro.columns[WEIGHT])
+        others = (columns.get(REFERENCE), columns[SAMPLER])
+        policy, metrics = self.config.loss.loss(logp_BT, old_BT, columns[ADVANTAGE], *weights, *others)
         value_BT, _ = self.critic(micro.tokens_BT1[:, :-1])
         weight_BT = columns[WEIGHT].to(value_BT.dtype)
         value, of_values = value_loss(value_BT, columns[VALUE], columns[RETURN], weight_BT, self.config.value_clip)
-        seen = self.seen(micro, logp_BT, old_BT, entropy_BT, totals)
-        means = shares({**metrics, **of_values}, micro, totals[0])
-        return policy + self.config.value_weight * value, {**means, **seen, "policy/loss": policy, "value/loss": value}
+        parts = shares({**metrics, **of_values}, micro, totals[0])
+        return policy + self.config.value_weight * value, {**parts, "policy/loss": policy, "value/loss": value}
 
     # Two networks
 

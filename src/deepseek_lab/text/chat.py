@@ -16,20 +16,11 @@ from dataclasses import dataclass
 from deepseek_lab.text.plain import PlainText
 from deepseek_lab.text.reasoning import split_reasoning
 from deepseek_lab.text.template_sandbox import TemplateError, TemplateSandbox
-from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, Tokenizer
+from deepseek_lab.text.tokenizer import Tokenizer
+from deepseek_lab.text.turn_marks import ASSISTANT as ASSISTANT
+from deepseek_lab.text.turn_marks import BEGIN_OF_TEXT as BEGIN_OF_TEXT
+from deepseek_lab.text.turn_marks import DEEPSEEK_TEMPLATE, ROLES, USER, marks_for
 
-ROLES = ("system", "user", "assistant")
-BEGIN_OF_TEXT, USER, ASSISTANT = SPECIAL_TOKENS[0], "<｜User｜>", "<｜Assistant｜>"
-DEEPSEEK_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message.role == 'system' %}{{ message.content }}"
-    "{% elif message.role == 'user' %}<｜User｜>{{ message.content }}"
-    "{% else %}<｜Assistant｜>"
-    "{% if loop.last and message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
-    "{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<｜Assistant｜>{% if thinking %}<think>\n{% endif %}{% endif %}"
-)
-"""The format of DeepSeek-V3 and R1; R1 opens the thought in the prompt (`thinking`)."""
 _PRIVATE_USE = range(0xF0000, 0xFFFFE)
 
 
@@ -53,13 +44,17 @@ class Message:
 
 
 class Chat:
-    """A chat template and the tokenizer that its control tokens belong to."""
+    """A chat template and the tokenizer that its control tokens belong to.
+
+    template: None takes that of the family whose control tokens the tokenizer has, DeepSeek's for want of another
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str = DEEPSEEK_TEMPLATE, sandbox: TemplateSandbox | None = None
+        self, tokenizer: Tokenizer, template: str | None = None, sandbox: TemplateSandbox | None = None
     ) -> None:
         self.tokenizer = tokenizer
-        self.template = template
+        self._marks = marks_for(tokenizer.special_ids)
+        self.template = template or (self._marks.template if self._marks else DEEPSEEK_TEMPLATE)
         self._sandbox = sandbox or TemplateSandbox()
         self._plain = PlainText(tokenizer)
         self._first_letters = sorted({name[0] for name in tokenizer.special_ids})
@@ -80,24 +75,29 @@ class Chat:
                 "messages": [_as_fields(message, hidden) for message in messages],
                 "add_generation_prompt": add_generation_prompt,
                 "thinking": thinking,
-                "bos_token": self._named(BEGIN_OF_TEXT),
-                "eos_token": self._named(END_OF_TEXT),
+                "bos_token": self._named(self.tokenizer.names.begin),
+                "eos_token": self._named(self.tokenizer.names.end),
             },
         )
         return self._encode_rendered(text, shown)
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Ids that end a turn: the end of the text, or the other's turn."""
+        """Ids that end a turn: the end of the text, of the turn, or the other's turn."""
         ids = self.tokenizer.special_ids
-        return frozenset({self.tokenizer.eos_id, *([ids[USER]] if USER in ids else [])})
+        ends = [USER, *(self._marks.end.values() if self._marks else ())]
+        return frozenset({self.tokenizer.eos_id, *(ids[name] for name in ends if name in ids)})
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of `text` without any control token."""
         return self._plain.encode(text)
 
-    def _named(self, name: str) -> str:
-        return name if name in self.tokenizer.special_ids else ""
+    def encode_prompt(self, text: str) -> list[int]:
+        """The same behind what the model expects before every text."""
+        return [*self.tokenizer.prefix_ids, *self.encode_plain(text)]
+
+    def _named(self, name: str | None) -> str:
+        return name if name is not None and name in self.tokenizer.special_ids else ""
 
     def _veil(self, texts: Iterable[str]) -> dict[str, str]:
         """For each character that a control token begins with one that no text and not the template holds."""

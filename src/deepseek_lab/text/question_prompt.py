@@ -48,7 +48,7 @@ class QuestionPrompt:
         """The ids that the model goes on from. Raises TemplateError when the chat template refuses them."""
         text = self.config.prompt.replace(QUESTION, question)
         if not self.config.chat:
-            return chat.encode_plain(text)
+            return chat.encode_prompt(text)
         return chat.encode([Message(role="user", content=text)], thinking=self.config.thinking)
 
     def judged_text(self, tokenizer: Tokenizer, ids: Sequence[int], stop_ids: Collection[int]) -> str:

@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.text.control_tokens import is_control, with_control_tokens_flagged
+from deepseek_lab.text.special_names import SpecialNames
 
 END_OF_TEXT = "<｜end▁of▁sentence｜>"
 FIM_HOLE, FIM_BEGIN, FIM_END = "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>"
@@ -82,14 +84,23 @@ class Tokenizer:
     Safe to call from several threads.
     """
 
-    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+    def __init__(self, inner: "tokenizers.Tokenizer", names: SpecialNames | None = None) -> None:
         self._inner = inner
+        self.names = names or SpecialNames()
         # Not part of the saved json: without it a text that spells a special token would become one.
         self._inner.encode_special_tokens = True
-        special = self._inner.get_added_tokens_decoder()
-        self.special_ids: dict[str, int] = {str(token.content): int(index) for index, token in special.items()}
-        self.eos_id: int = self.special_ids[END_OF_TEXT]
-        self.vocab_size: int = int(self._inner.get_vocab_size(with_added_tokens=True))
+        added = [(str(t.content), int(i), t.special) for i, t in self._inner.get_added_tokens_decoder().items()]
+        self.special_ids: dict[str, int] = {name: i for name, i, special in added if is_control(name, special)}
+        self._plain_added = {name for name, _, _ in added} - self.special_ids.keys()
+        self.eos_id: int = self.special_ids[self.names.end]
+        self.vocab_size: int = 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """What a published model expects before every text: its token of beginning, or nothing (all of our own)."""
+        if self.names.add_begin and self.names.begin in self.special_ids:
+            return (self.special_ids[self.names.begin],)
+        return tuple(self._inner.encode("").ids)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without any special token."""
@@ -114,7 +125,11 @@ class Tokenizer:
         byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
         spelled = [b""] * self.vocab_size
         for token, index in self._inner.get_vocab(with_added_tokens=True).items():
-            if token not in self.special_ids:
+            if token in self._plain_added:
+                spelled[index] = token.encode()
+            elif token not in self.special_ids:
+                if not byte_of.keys() >= set(token):
+                    raise DataError(f"token {token!r} is not spelt in bytes")
                 spelled[index] = bytes(byte_of[character] for character in token)
         return spelled
 
@@ -124,7 +139,8 @@ class Tokenizer:
 
     def fingerprint(self) -> str:
         """A hash of everything that decides how text is encoded."""
-        return hashlib.sha256(self._inner.to_str().encode()).hexdigest()[:16]
+        names = "" if self.names == SpecialNames() else str(self.names)
+        return hashlib.sha256((self._inner.to_str() + names).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """What `save` writes."""
@@ -132,15 +148,21 @@ class Tokenizer:
         return text
 
     def save(self, path: str | Path) -> None:
-        """Writes one json file."""
+        """Writes one json file, and where the names are not DeepSeek's a second one beside it."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
+        if self.names != SpecialNames():
+            self.names.save_beside(Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Reads what `save` wrote; raises DataError when it is no tokenizer."""
-        text = Path(path).read_text(encoding="utf-8")
+        """Reads what `save` wrote, or published files; raises DataError when it is no tokenizer over bytes."""
+        path, names = Path(path), SpecialNames.beside(Path(path))
         try:
-            return cls(tokenizers.Tokenizer.from_str(text))
+            text = path.read_text(encoding="utf-8")
+            inner = tokenizers.Tokenizer.from_str(text if names is None else with_control_tokens_flagged(text))
+            built = cls(inner, names)
+            built.token_bytes()
+            return built
         except Exception as error:  # the library raises plain Exception
             raise DataError(f"{path} is not a saved tokenizer: {error}") from None
 
@@ -162,7 +184,7 @@ def _words(kind: PreTokenizer) -> Any:
     return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _over_bytes(model: Any, pre_tokenizer: Any) -> "tokenizers.Tokenizer":
+def over_bytes(model: Any, pre_tokenizer: Any) -> "tokenizers.Tokenizer":
     """A `tokenizers` pipeline that applies `model` to the bytes of what `pre_tokenizer` gives."""
     inner = tokenizers.Tokenizer(model)
     inner.pre_tokenizer = pre_tokenizer
@@ -199,7 +221,7 @@ class BytePairEncoding(Tokenizer):
             return self.pre_tokenizer == "deepseek_v3"
 
         def build(self, train_documents: Iterable[str]) -> "BytePairEncoding":
-            inner = _over_bytes(models.BPE(), _words(self.pre_tokenizer))
+            inner = over_bytes(models.BPE(), _words(self.pre_tokenizer))
             trainer = trainers.BpeTrainer(
                 vocab_size=self.vocab_size,
                 special_tokens=list(SPECIAL_TOKENS),
@@ -222,6 +244,6 @@ class Bytes(Tokenizer):
         def build(self, train_documents: Iterable[str] = ()) -> "Bytes":
             vocabulary = {character: byte for byte, character in enumerate(byte_alphabet())}
             whole_text = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-            inner = _over_bytes(models.BPE(vocab=vocabulary, merges=[]), whole_text)
+            inner = over_bytes(models.BPE(vocab=vocabulary, merges=[]), whole_text)
             inner.add_special_tokens(list(SPECIAL_TOKENS))
             return Bytes(inner)

@@ -3,7 +3,7 @@
 H query heads share G key-value heads (Ainslie et al. 2023): G = H is MHA (Vaswani et al. 2017),
 G = 1 is MQA (Shazeer 2019). The cache keeps 2·G·d_h numbers a token and layer (V2 Table 1).
 DeepSeek LLM 7B, Coder and Math use MHA, LLM 67B and the distilled models GQA; the Qwen-shaped ones
-add a bias to q, k and v (never to the output).
+add a bias to q, k and v; a bias on the output too is known from Llama's config alone.
 
 Shapes: B batch, T new tokens, S keys, D width, H query heads, G key-value heads, K head width.
 """
@@ -31,6 +31,7 @@ class GroupedAttention(Attention):
         n_kv_heads: int
         head_dim: int | None = None
         qkv_bias: bool = False
+        out_bias: bool = False
         rope_layout: Layout = "half_split"
 
         def check(self) -> None:
@@ -60,7 +61,7 @@ class GroupedAttention(Attention):
         self.wq = Linear(dim, config.n_heads * self.head_dim, bias=config.qkv_bias)
         self.wk = Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
         self.wv = Linear(dim, config.n_kv_heads * self.head_dim, bias=config.qkv_bias)
-        self.wo = Linear(config.n_heads * self.head_dim, dim, bias=False)
+        self.wo = Linear(config.n_heads * self.head_dim, dim, bias=config.out_bias)
 
     def cache_shape(self) -> tuple[int, ...]:
         return (2, self.config.n_kv_heads, self.head_dim)

@@ -38,7 +38,8 @@ class LatentAttention(Attention):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """`q_lora_rank` None projects queries straight from the width (V2-Lite)."""
+        """`q_lora_rank` None projects queries straight from the width (V2-Lite); `bias` is that of the products
+        with the width on one side (no released model has one)."""
 
         n_heads: int
         q_lora_rank: int | None
@@ -47,6 +48,7 @@ class LatentAttention(Attention):
         qk_rope_head_dim: int
         v_head_dim: int
         rope_layout: Layout = "interleaved"
+        bias: bool = False
 
         def check(self) -> None:
             self.require_positive("n_heads", "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
@@ -70,14 +72,14 @@ class LatentAttention(Attention):
         if config.q_lora_rank is None:
             self.wq = Linear(dim, config.n_heads * qk_head_dim, bias=False)
         else:
-            self.wq_a = Linear(dim, config.q_lora_rank, bias=False)
+            self.wq_a = Linear(dim, config.q_lora_rank, bias=config.bias)
             self.q_norm = RMSNorm(config.q_lora_rank, LATENT_NORM_EPS)
             self.wq_b = Linear(config.q_lora_rank, config.n_heads * qk_head_dim, bias=False)
-        self.wkv_a = Linear(dim, config.kv_lora_rank + config.qk_rope_head_dim, bias=False)
+        self.wkv_a = Linear(dim, config.kv_lora_rank + config.qk_rope_head_dim, bias=config.bias)
         self.kv_norm = RMSNorm(config.kv_lora_rank, LATENT_NORM_EPS)
         kv_head_dim = config.qk_nope_head_dim + config.v_head_dim
         self.wkv_b = Linear(config.kv_lora_rank, config.n_heads * kv_head_dim, bias=False)
-        self.wo = Linear(config.n_heads * config.v_head_dim, dim, bias=False)
+        self.wo = Linear(config.n_heads * config.v_head_dim, dim, bias=config.bias)
 
     def cache_shape(self) -> tuple[int, ...]:
         return (self.config.kv_lora_rank + self.config.qk_rope_head_dim,)

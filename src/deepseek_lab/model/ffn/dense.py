@@ -62,18 +62,19 @@ class DenseFeedForward(nn.Module):
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
         intermediate_size: int
+        bias: bool = False
 
         def check(self) -> None:
             self.require_positive("intermediate_size")
 
         def build(self, dim: int, *, layer_index: int) -> "DenseFeedForward":
-            return DenseFeedForward(dim, self.intermediate_size)
+            return DenseFeedForward(dim, self.intermediate_size, self.bias)
 
-    def __init__(self, dim: int, intermediate_size: int) -> None:
+    def __init__(self, dim: int, intermediate_size: int, bias: bool = False) -> None:
         super().__init__()
-        self.gate_up = Linear(dim, 2 * intermediate_size, bias=False)
+        self.gate_up = Linear(dim, 2 * intermediate_size, bias=bias)
         self.swiglu = Nonlinearity(swiglu)
-        self.down = Linear(intermediate_size, dim, bias=False)
+        self.down = Linear(intermediate_size, dim, bias=bias)
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """(…, D) -> (…, D)."""
