@@ -33,7 +33,7 @@ def road_figures(road: Road) -> Iterator[Picture]:
 
 def _scores(road: Road, test: str, names: Sequence[str]) -> Picture:
     """pass@1 and pass@k of every step, with intervals; controls are grey."""
-    figure = new_figure(1.2 + 0.42 * len(names))
+    figure = new_figure(1.6 + 0.42 * len(names))
     panel = figure.subplots()
     places = range(len(names))
     for place, name in zip(places, names, strict=True):
@@ -42,10 +42,13 @@ def _scores(road: Road, test: str, names: Sequence[str]) -> Picture:
         _score(panel, place, found, 1, GREY if control else OKABE_ITO[0])
         _score(panel, place, found, min(one.k for one in found), GREY if control else OKABE_ITO[1])
     panel.set_yticks(list(places), names)
-    panel.invert_yaxis()
-    panel.set_xlim(0, 100)
+    panel.set_ylim(len(names) - 0.5, -0.5)
+    panel.set_xlim(0, 101.5)
     plain_axes(panel, "questions solved (%)", "")
     k = min(one.k for one in road.measured(names[0], test))
+    for colour, form, label in ((OKABE_ITO[0], "o", "pass@1"), (OKABE_ITO[1], "s", f"pass@{k}")):
+        panel.plot([], [], form, color=colour, markersize=6, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=10)
     caption = (
         f"{test}: pass@1 (circles) and pass@{k} (squares) with 95% intervals; controls are grey. {road.tests[test]}"
     )

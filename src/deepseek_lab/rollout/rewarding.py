@@ -89,7 +89,9 @@ class Rewarding:
     def _asked(self, judge: Judge, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         try:
             with time_limit(self.seconds * max(len(completions), 1)):
-                return _complete(judge.rewards(examples, completions), len(completions))
+                verdicts = _complete(judge.rewards(examples, completions), len(completions))
+                self.timeouts += sum(not verdict.reproducible for verdict in verdicts)
+                return verdicts
         except Exception as error:
             if len(completions) == 1:
                 return [self._failed(error)]
