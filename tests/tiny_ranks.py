@@ -31,7 +31,8 @@ from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
 from precision_recipes import fp8
-from tiny_run import VOCABULARY, TinyAdamW, TinyData, tiny_stage, tiny_trainer
+from tiny_policy import policy_stage
+from tiny_run import V3_BALANCE, VOCABULARY, TinyAdamW, TinyData, tiny_stage, tiny_trainer
 
 MAX_NORM = 0.1
 """Far under every gradient norm of these runs, so that clipping works in each step."""
@@ -59,6 +60,19 @@ STAGES: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": MUON},
 }
 """Variants of the network or of training; a scenario `fsdp-tied` names one."""
+
+
+ON_POLICY: dict[str, dict[str, Any]] = {
+    "grpo": {"loss": {"kl_weight": 0.05}, "router_bias": "per_iteration", "rollout": {"curriculum": "none"}},
+    "ppo": {"whiten": False},
+}
+"""Scenarios of stages that draw what they learn from."""
+
+
+def on_policy(scenario: str) -> Any:
+    """The stage of one of them."""
+    knobs = ON_POLICY[scenario]
+    return policy_stage(scenario, batch_size=4, epochs=2, balance=V3_BALANCE, **knobs)
 
 
 class GroupedAdamW(TinyAdamW):
@@ -153,6 +167,9 @@ def run(root: Path, scenario: str) -> None:
             fit(folder, ranks_stage(), callbacks=[PoisonOneRank()], **settings)
         except TrainingError as error:
             (root / f"{scenario}.{os.environ['RANK']}").write_text(str(error))
+        return
+    if scenario in ON_POLICY:
+        fit(folder, on_policy(scenario), max_steps=3, **settings)
         return
     fit(folder, variant(scenario), resume=resume, **settings)
 

@@ -140,6 +140,6 @@ def _score(config: PpoConfig, experience: Experience) -> Tensor:
 
 def _fit(value_N: Tensor, return_N: Tensor, n_ranks: int) -> dict[str, Tensor]:
     """How well the critic foresaw the returns; curves of one rank each."""
-    spread = return_N.var(correction=0).clamp_min(1e-12)
-    explained = 1 - (return_N - value_N).var(correction=0) / spread
+    spread, left = (values_N.var(correction=0) for values_N in (return_N, return_N - value_N))
+    explained = torch.where(spread > 0, 1 - left / spread, 0.0)
     return {"value/mean": value_N.mean() / n_ranks, "value/explained_variance": explained / n_ranks}
