@@ -92,7 +92,8 @@ def test_every_stage_starts_from_a_published_model_and_from_the_run_that_did(
     name = "blocks.1.attention.wq.weight"
     moved = next(after[full] for full in (f"model.{name}", f"model.backbone.{name}") if full in after)
     difference = (moved - before[name]).abs().max()
-    assert 0 < difference < 0.2  # trained from these weights, not from others
+    assert difference < 0.2  # trained from these weights, not from others
+    assert difference > 0 or STAGES[stage] is ON_POLICY  # babble is never right, and teaches nothing
     assert find_run(str(run)).tokenizer().eos_id == find_run(str(llama)).tokenizer().eos_id
     if stage == "sft":
         assert find_run(str(run)).chat_template() == CHATML.template
