@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.huggingface.folder import CONFIG, INDEX, SINGLE
@@ -55,8 +55,7 @@ def save_pretrained(
     beside: writes further files (a tokenizer's) into the folder it is given, which is not yet `path`
     Raises ConfigError, naming the field, for a network that no published class computes; OSError from the disk.
     """
-    if any(isinstance(module, StoredLinear) for module in model.modules()):
-        raise ConfigError("was loaded with keep_fp8, and is to be used, not saved; load it without", "model")
+    _require_whole(model)
     origin = origin_of(model)
     config = _config(model, origin, dtype, fp8, tokens)
     content = _Content(model, config["model_type"], origin.with_copies, dtype, fp8)
@@ -77,6 +76,14 @@ def save_pretrained(
         shutil.rmtree(partial, ignore_errors=True)
         if made and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _require_whole(model: nn.Module) -> None:
+    """Raises ConfigError for what is no language model, or keeps its weights in a form of its own."""
+    if not isinstance(model, Transformer):
+        raise ConfigError(f"is a {type(model).__name__}, and only a Transformer has a published class", "model")
+    if any(isinstance(module, StoredLinear) for module in model.modules()):
+        raise ConfigError("was loaded with keep_fp8, and is to be used, not saved; load it without", "model")
 
 
 def _config(
