@@ -89,7 +89,7 @@ def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = Non
     knobs, device = engine_config(cfg), device_of(cfg.accelerator)
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
-    run = run or model_at(cfg.checkpoint, cfg.weights)
+    run = run or model_at(cfg.checkpoint, cfg.get("weights"))
     tokenizer, model = run.tokenizer(), run.model(device)
     try:
         engine = Engine(model, **vars(knobs))
