@@ -6,7 +6,7 @@ import pytest
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.attempts import Attempts
-from deepseek_lab.pipeline.rejection_sampling import RejectionSampling, kept, said_of
+from deepseek_lab.pipeline.rejection_sampling import RejectionSampling, kept, pairs_of, said_of
 from deepseek_lab.tasks.arithmetic import Arithmetic
 from deepseek_lab.tasks.task import Example
 
@@ -83,3 +83,11 @@ def test_bad_configs():
         with pytest.raises(ConfigError) as error:
             wish(**values)
         assert error.value.field == field
+
+
+def test_a_pair_holds_the_first_right_and_the_first_wrong_answer_that_were_not_cut_off():
+    (pair,) = pairs_of(attempts(WRONG, GOOD, OTHER, BARE, cut_off=[1]))
+    assert pair == {"prompt": EXAMPLE.question, "chosen": OTHER, "rejected": WRONG}
+    assert not list(pairs_of(attempts(GOOD, OTHER)))
+    assert not list(pairs_of(attempts(WRONG)))
+    assert not list(pairs_of(attempts(WRONG, GOOD, cut_off=[0])))

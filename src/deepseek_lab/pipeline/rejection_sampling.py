@@ -4,7 +4,8 @@ Training questions are answered several times each. What is kept is right, was n
 language that `least` asks for: R1 drops mixed languages, long paragraphs and code blocks. Of a question that is
 solved often only `keep` answers stay, or the easy ones would be most of the data.
 
-Written are `kept.jsonl`, in the form that data=instructions reads, and `counts.json`, what was dropped and why.
+Written are `kept.jsonl`, in the form that data=instructions reads, `pairs.jsonl`, a right and a wrong answer to each
+question that got both, as data=preferences reads them, and `counts.json`, what was dropped and why.
 """
 
 import json
@@ -93,10 +94,25 @@ def sample(cfg: DictConfig) -> None:
     if not rows:
         say("no answer could be kept: kept.jsonl is empty", "warning")
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text_atomically(folder / "kept.jsonl", lines)
+    write_text_atomically(folder / "kept.jsonl", _lines(rows))
+    write_text_atomically(folder / "pairs.jsonl", _lines([pair for one in attempts for pair in pairs_of(one)]))
     write_text_atomically(folder / "counts.json", json.dumps({"kept": len(rows), **counts}, indent=1) + "\n")
     write_text_atomically(folder / DONE, "")
+
+
+def _lines(rows: Sequence[Mapping[str, str]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def pairs_of(attempts: Attempts) -> Iterator[dict[str, str]]:
+    """The first right answer and the first wrong one that was not cut off, where there are both."""
+    whole = [place for place, cut in enumerate(attempts.cut_off) if not cut]
+    chosen, rejected = (
+        next((attempts.said[place] for place in whole if attempts.right[place] is right), None)
+        for right in (True, False)
+    )
+    if chosen is not None and rejected is not None:
+        yield {"prompt": attempts.example.question, "chosen": chosen, "rejected": rejected}
 
 
 def kept(attempts: Attempts, task: Task, wish: RejectionSampling, counts: Counter[str]) -> Iterator[dict[str, str]]:
