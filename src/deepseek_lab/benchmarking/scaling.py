@@ -41,7 +41,8 @@ def bytes_of_step(model: Transformer, tokens_BT1: Tensor) -> int:
         loss = loss_of(model, tokens_BT1)
         kept = live.now()
     del loss
-    return _BYTES * _PASSES * sum(weight.numel() for weight in model.parameters()) + 2 * kept
+    weights: int = sum(weight.numel() for weight in model.parameters())
+    return _BYTES * _PASSES * weights + 2 * kept
 
 
 def copy_bandwidth(size: int = 2**26, repeats: int = 5) -> float:

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, Trainer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from deepseek_lab.checkpoint.atomic import write_atomically
