@@ -35,11 +35,10 @@ def named(events: list[dict[str, Any]], word: str) -> int:
 
 @pytest.mark.parametrize(("warmup", "recorded"), [(0, 3), (2, 3), (4, 2)])
 def test_the_steps_after_the_warm_up_are_recorded_and_no_others(tmp_path: Path, warmup: int, recorded: int) -> None:
-    events, said = profiled(tmp_path, tiny_stage(), warmup=warmup)
+    events, said = profiled(tmp_path, tiny_stage(), warmup=warmup, rows=500)
     assert named(events, "Optimizer.step#AdamW.step") == recorded
     assert f"{recorded} steps of " in said
     assert "aten::mm" in said
-    assert sum("%" in line and "aten" in line for line in said.splitlines()) <= 10
 
 
 def test_an_on_policy_step_is_recorded_with_its_sampling(tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ def bytes_of_step(model: Transformer, tokens_BT1: Tensor) -> int:
     """Bytes that a training step moves at least, see above."""
     with LiveMemory([*model.parameters(), *model.buffers(), tokens_BT1]) as live:
         loss = loss_of(model, tokens_BT1)
-        kept = live.now()
+        kept: int = live.now()
     del loss
     weights: int = sum(weight.numel() for weight in model.parameters())
-    return _BYTES * _PASSES * weights + 2 * kept
+    return _BYTES * _PASSES * int(weights) + 2 * kept
 
 
 def copy_bandwidth(size: int = 2**26, repeats: int = 5) -> float:
