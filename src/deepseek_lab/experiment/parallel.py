@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import Strategy
 
 from deepseek_lab.command_line.lifeline import in_a_sweep
 from deepseek_lab.command_line.ranks import started
-from deepseek_lab.experiment.configs import TrainerSettings
+from deepseek_lab.experiment.trainer_settings import TrainerSettings
 from deepseek_lab.stages.errors import LostRank
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy

@@ -23,7 +23,8 @@ from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.finished import FinishedRun
 from deepseek_lab.experiment.published import PublishedModel
-from deepseek_lab.experiment.training import TrainingRun, quiet_lightning
+from deepseek_lab.experiment.quiet import quiet_lightning
+from deepseek_lab.experiment.training import TrainingRun
 
 NETWORK = ("model", "attention", "ffn", "mtp", "balance", "precision")
 CHOSEN = ("task", "template", "rollout", "loss")

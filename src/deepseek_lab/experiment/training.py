@@ -5,22 +5,21 @@ draws from its own pure function of (seed, step), and a checkpoint puts everythi
 """
 
 import json
-import logging
 import random
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.callbacks.expert_load import ExpertLoad
+from deepseek_lab.callbacks.profile import Profile
 from deepseek_lab.callbacks.progress import ProgressLine
 from deepseek_lab.callbacks.provenance import Provenance
 from deepseek_lab.callbacks.quantisation import Quantisation
@@ -44,6 +43,7 @@ from deepseek_lab.experiment.parallel import (
     strategy,
     use_threads,
 )
+from deepseek_lab.experiment.quiet import quiet_lightning
 from deepseek_lab.generation import generate
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
@@ -76,18 +76,6 @@ def train(cfg: DictConfig) -> float:
     run = TrainingRun(cfg, folder)
     run.fit()
     return run.stage.latest["val/loss"]
-
-
-def quiet_lightning() -> None:
-    """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run.
-
-    FSDP2 warns of views that a model returns (routing statistics): nothing here changes them in place.
-    """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
 
 
 def start_of(folder: Path, resume: str | None) -> Path | None:
@@ -225,10 +213,13 @@ class TrainingRun:
             ],
         )
 
-    def _observers(self) -> list[Quantisation]:
-        """Who watches what is quantised, if anything is."""
-        recipe = self.configs.precision
-        return [Quantisation(recipe.observe_every)] if isinstance(recipe, Float8) else []
+    def _observers(self) -> list[Callback]:
+        """Who watches what is quantised, if anything is, and who profiles, if someone asked."""
+        recipe, asked = self.configs.precision, self.configs.profile
+        watching: list[Callback] = [Quantisation(recipe.observe_every)] if isinstance(recipe, Float8) else []
+        if asked.steps:
+            watching.append(Profile(self.folder, asked.warmup, asked.steps, asked.rows, self.console))
+        return watching
 
     def _facts(self) -> dict[str, Any]:
         """For the summary, which rank 0 alone writes; they cost a pass over the corpus."""
