@@ -107,9 +107,9 @@ def test_too_few_verdicts_are_a_failure():
 
 def test_a_weight_of_a_part_that_no_judge_gives():
     judge = Judged({"": Reward(total=0.0, parts={"correct": 0.0})})
-    Rewarding([judge], {"correct": 1.0}, 5.0).require_parts(ONE)
+    Rewarding([judge], {"correct": 1.0}, 5.0).require_parts([ONE])
     with pytest.raises(ConfigError, match="did you mean 'correct'") as caught:
-        Rewarding([judge], {"corect": 1.0}, 5.0).require_parts(ONE)
+        Rewarding([judge], {"corect": 1.0}, 5.0).require_parts([ONE])
     assert caught.value.field == "rewards.corect"
 
 
