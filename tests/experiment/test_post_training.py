@@ -22,7 +22,7 @@ STAGES = {
     "dpo": ("data.seq_len=192", "data.corpus.n_pairs=60"),
     "reward": ("data.seq_len=192", "data.corpus.n_pairs=60"),
     "grpo": DRAWN,
-    "ppo": (*DRAWN, "prompt=chat", "stage.minibatches=2", "rollout.rewards={correct:1.0,format:0.1}"),
+    "ppo": (*DRAWN, "template=chat", "stage.minibatches=2", "rollout.rewards={correct:1.0,format:0.1}"),
 }
 
 
