@@ -105,7 +105,7 @@ class ExperimentConfigs:
 
 def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
-    model = read_model(cfg)
+    typed = _typed_model(cfg)
     leaves = {name: leaf(cfg, name) for name in LEAVES}
     if starts := [run for run in (cfg.init_from, getattr(leaves["stage"], "teacher", None)) if run]:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
@@ -114,6 +114,7 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     profile = _checked(ProfileSettings, _plain(cfg.profile, "profile") if "profile" in cfg else {}, "profile")
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ConfigError(f"must be an integer of at least 0, not {cfg.seed!r}", "seed")
+    model = network_of(cfg.init_from, cfg.resume) or typed
     return ExperimentConfigs(
         model=model, **leaves, match=read_match(cfg), trainer=trainer, profile=profile, seed=cfg.seed
     )
@@ -121,8 +122,12 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
 
 def read_model(cfg: DictConfig) -> Transformer.Config:
     """The network alone. Raises ConfigError with the path of the offending key, DataError for a bad start."""
-    if (brought := network_of(cfg.get("init_from"), cfg.get("resume"))) is not None:
-        return brought
+    typed = _typed_model(cfg)
+    return network_of(cfg.get("init_from"), cfg.get("resume")) or typed
+
+
+def _typed_model(cfg: DictConfig) -> Transformer.Config:
+    """The network that the sheet and the parts describe."""
     sheet = read_sheet(cfg)
     own = {name: getattr(sheet, name) for name in SHEET_READS}
     model = Transformer.Config(**own, **{name: leaf(cfg, name) for name in PARTS})
