@@ -41,9 +41,9 @@ from deepseek_lab.experiment.parallel import (
     lost_ranks_named,
     one_at_a_time,
     strategy,
-    use_threads,
 )
 from deepseek_lab.experiment.quiet import quiet_lightning
+from deepseek_lab.experiment.threads import default_threads, use_threads
 from deepseek_lab.generation import generate
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
@@ -97,7 +97,6 @@ class TrainingRun:
         self.is_first = started().rank == 0
         self.console = Console(stderr=True, quiet=not self.is_first)
         self.configs = read_configs(cfg)
-        use_threads(self.configs.trainer.n_threads)
         keep_freed_memory()
         self.checkpoint = start_of(folder, cfg.resume)
         saved = self._saved()
@@ -106,6 +105,7 @@ class TrainingRun:
         self.data = self._data()
         self.model = self._model()
         self.counts = count(self.model, self.configs.data.seq_len)
+        use_threads(self.configs.trainer.n_threads or self._default_threads())
         self.stage = self._stage()
         if saved:
             self.stage.require_same_run(saved)
@@ -130,6 +130,11 @@ class TrainingRun:
         model = self.configs.model.build() if fresh else started_model(self.configs.model, self.cfg.init_from)
         recompute(model, self.configs.trainer.recompute)
         return model.train()
+
+    def _default_threads(self) -> int | None:
+        data, ranks = self.configs.data, self.configs.trainer.world_size
+        rows = data.micro_batch_size or data.batch_size // ranks
+        return default_threads(rows * data.seq_len * self.counts.flops_per_token, self._device_type() == "cpu")
 
     def _stage(self) -> Stage:
         c = self.configs
