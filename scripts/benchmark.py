@@ -1,14 +1,17 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
-training, decoding, rl: beside transformers, and TRL (needs the `dev` extra). attention: MLA decoding absorbed,
-expanded and with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
-cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. precision: what
-emulating FP8 and bf16 costs. sweep: two jobs at once against one after the other.
-Figures are comparable within one run only; close other programs.
+training, decoding, rl: beside transformers, TRL (the `dev` extra). attention: MLA decoding absorbed, expanded and with
+all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
+cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the memory of
+a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8 and bf16
+costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
+Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
+the machine's own speed. Close other programs.
 """
 
 import argparse
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,33 +24,52 @@ ROWS = {
     "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],
     "rl": ["prompt16", "prompt128", "prompt512"],
+    "memory": ["sequence", "experts", "vocabulary"],
+    "scaling": ["experts", "sequence", "layers", "width", "vocabulary"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
     "sweep": ["nano", "micro"],
 }
+ALL = "all"
+ROUNDS, FEW_ROUNDS = 7, 3
+FILES = {"attention": "attention_step"}
+"""Of those whose results are not called after them."""
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "what", choices=list(ROWS), help="a DeepSeek-V3 training step, its activations, its number format, or a sweep"
-    )
+    parser.add_argument("what", choices=[*ROWS, ALL], help="what is measured, see above")
     parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps, or sweeps, of each contestant (default 7)")
+    rounds = f"timed steps, or sweeps, of each contestant (default {ROUNDS}; all: {FEW_ROUNDS})"
+    parser.add_argument("--rounds", type=int, help=rounds)
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
     parser.add_argument("--compiled", action="store_true", help="decoding, engine: also steps through torch.compile")
     parser.add_argument("--checkpoint", help="engine: a run folder")
+    earlier = "an earlier result to compare with: its json, or the folder that it lies in (default name)"
+    parser.add_argument("--against", type=Path, help=earlier)
     parser.add_argument("--out", type=Path, default=ROOT / "logs" / "benchmark")
     chosen = parser.parse_args(arguments)
-    chosen.rows = chosen.rows or ROWS[chosen.what]
-    for row in chosen.rows:
-        if row not in ROWS[chosen.what]:
-            parser.error(f"--rows: {row} is none of {', '.join(ROWS[chosen.what])}")
-    if chosen.what == "engine" and not chosen.checkpoint:
-        parser.error("engine: --checkpoint names a run folder")
+    if problem := refused(chosen):
+        parser.error(problem)
+    chosen.rounds = chosen.rounds or (FEW_ROUNDS if chosen.what == ALL else ROUNDS)
     return chosen
 
 
-def train(chosen: argparse.Namespace) -> None:
+def refused(chosen: Namespace) -> str | None:
+    """What is wrong with a command line, if anything is."""
+    known = ROWS.get(chosen.what, [])
+    for row in chosen.rows or []:
+        if row not in known:
+            return f"--rows: {row} is none of {', '.join(known) or 'them: all takes every row'}"
+    if chosen.rounds is not None and chosen.rounds < 1:
+        return f"--rounds: must be at least 1, not {chosen.rounds}"
+    if chosen.what == "engine" and not chosen.checkpoint:
+        return "engine: --checkpoint names a run folder"
+    if chosen.against and chosen.what == ALL and not chosen.against.is_dir():
+        return f"--against: {chosen.against} is no folder of results, which all is compared with"
+    return None
+
+
+def train(chosen: Namespace) -> None:
     from rich.console import Console
 
     from deepseek_lab.benchmarking import training
@@ -63,13 +85,13 @@ def train(chosen: argparse.Namespace) -> None:
     console.print(training.table(results))
 
 
-def recompute(chosen: argparse.Namespace) -> None:
+def recompute(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import recompute
 
     measure_rows(chosen, recompute, lambda name, say: recompute.measure(name, chosen.batch, chosen.rounds, say))
 
 
-def precision(chosen: argparse.Namespace) -> None:
+def precision(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import precision
     from deepseek_lab.experiment.freed_memory import keep_freed_memory
 
@@ -78,25 +100,37 @@ def precision(chosen: argparse.Namespace) -> None:
     measure_rows(chosen, precision, lambda name, say: precision.measure(name, recipes, chosen.rounds, say))
 
 
-def sweep(chosen: argparse.Namespace) -> None:
+def memory(chosen: Namespace) -> None:
+    from deepseek_lab.benchmarking import memory
+
+    measure_rows(chosen, memory, memory.measure)
+
+
+def scaling(chosen: Namespace) -> None:
+    from deepseek_lab.benchmarking import scaling
+
+    measure_rows(chosen, scaling, lambda name, say: scaling.measure(name, chosen.rounds, say))
+
+
+def sweep(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import sweep
 
     measure_rows(chosen, sweep, lambda name, say: sweep.measure(name, chosen.rounds, say))
 
 
-def decoding(chosen: argparse.Namespace) -> None:
+def decoding(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import decoding
 
     measure_rows(chosen, decoding, lambda name, say: decoding.measure(name, chosen.rounds, say, chosen.compiled))
 
 
-def attention(chosen: argparse.Namespace) -> None:
+def attention(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import attention_step
 
     measure_rows(chosen, attention_step, lambda name, say: attention_step.measure(name, chosen.rounds, say))
 
 
-def engine(chosen: argparse.Namespace) -> None:
+def engine(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import engine_modes
 
     def measure(name: str, say: Callable[[str], None]) -> Any:
@@ -105,15 +139,13 @@ def engine(chosen: argparse.Namespace) -> None:
     measure_rows(chosen, engine_modes, measure)
 
 
-def rl(chosen: argparse.Namespace) -> None:
+def rl(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import rl
 
     measure_rows(chosen, rl, lambda name, say: rl.measure(name, chosen.rounds, say))
 
 
-def measure_rows(
-    chosen: argparse.Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]
-) -> None:
+def measure_rows(chosen: Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]) -> None:
     """Row by row, each saved when it is there; then the table of all. `benchmark` is the module that knows both."""
     from rich.console import Console
 
@@ -132,16 +164,54 @@ BENCHMARKS = {
     "engine": engine,
     "recompute": recompute,
     "rl": rl,
+    "memory": memory,
+    "scaling": scaling,
     "precision": precision,
     "sweep": sweep,
 }
 
 
-def main() -> None:
+def result_file(what: str, place: Path) -> Path:
+    """Where a benchmark's result lies in a folder; a file is one already."""
+    return place if place.is_file() else place / f"{FILES.get(what, what)}.json"
+
+
+def measure_one(what: str, chosen: Namespace) -> None:
+    """Measures and, where asked, compares; the earlier result is read first: it may be the file that is written."""
+    from deepseek_lab.benchmarking import against
+
+    chosen.rows = chosen.rows or ROWS[what]
+    earlier = against.read_result(result_file(what, chosen.against)) if chosen.against else None
+    BENCHMARKS[what](chosen)
+    if earlier is not None:
+        from rich.console import Console
+
+        now = against.read_result(result_file(what, chosen.out))
+        Console().print(against.table(against.changes(earlier, now)))
+
+
+def measure_all(chosen: Namespace) -> None:
+    """One after the other; what an earlier folder lacks is not compared."""
+    for what in ROWS:
+        if what == "engine" and not chosen.checkpoint:
+            print("engine: left out, --checkpoint names no run", flush=True)
+            continue
+        earlier = chosen.against if chosen.against and result_file(what, chosen.against).is_file() else None
+        measure_one(what, Namespace(**{**vars(chosen), "rows": None, "against": earlier}))
+
+
+def main() -> int:
+    from deepseek_lab.config import DataError
+
     chosen = parse(sys.argv[1:])
-    BENCHMARKS[chosen.what](chosen)
+    try:
+        measure_all(chosen) if chosen.what == ALL else measure_one(chosen.what, chosen)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(f"Written to {chosen.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

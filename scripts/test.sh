@@ -10,6 +10,10 @@ set_up dev
 if [ "${1:-}" = slow ]; then
     shift
     set -- -m slow "$@"
+elif [ $# -eq 0 ]; then
+    # A few at a time; slow ones alone, for they start processes and measure.
+    cores="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
+    set -- -n "$((cores < 4 ? cores : 4))"
 fi
 # The tests are tiny: more threads than one only wait for each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

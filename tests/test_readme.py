@@ -23,6 +23,10 @@ ELSEWHERE = {
     "python scripts/benchmark.py training": "tests/benchmarking",
     "python scripts/benchmark.py recompute": "tests/benchmarking",
     "python scripts/benchmark.py sweep": "tests/benchmarking",
+    "python scripts/pipeline.py recipe=grpo_quick": "tests/pipeline",
+    "python scripts/pipeline.py recipe=mini_r1": "tests/pipeline",
+    "python scripts/generate.py checkpoint=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B chat=true": "needs the hub; "
+    "tests/experiment reads local folders of the same form",
     "python scripts/generate.py checkpoint=$run chat=true": "tests/experiment/test_continuation.py types for it",
     "python scripts/serve.py checkpoint=$run": "tests/serving",
     "python scripts/train.py data=hub data.corpus.name=roneneldan/TinyStories data.corpus.streaming=true": "tests/data/"
@@ -34,8 +38,16 @@ SEVERAL = re.compile(r"(python|torchrun .*) ?scripts/train\.py trainer=(ddp|fsdp
 """Commands that start processes: each is run in one of its own, on the cores of a CPU."""
 
 
-def commands():
-    blocks = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+def chapters():
+    """The README's chapters by their titles; each is run by itself."""
+    _, *parts = re.split(r"^## (.*)$", (ROOT / "README.md").read_text(), flags=re.M)
+    return {title: commands(text) for title, text in zip(parts[::2], parts[1::2], strict=True) if commands(text)}
+
+
+def commands(text=None):
+    """The commands of a text, or of the whole README."""
+    text = (ROOT / "README.md").read_text() if text is None else text
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -63,9 +75,16 @@ def shortened(logs):
     ]
 
 
-def newest_run(command, logs):
-    """What `run=$(ls -d logs/PATTERN | tail -1)` names, in the test's folder."""
-    return str(sorted(logs.glob(re.search(r"ls -d logs/(\S+)", command)[1]))[-1])
+def newest_run(command, logs, capsys):
+    """What `run=$(ls -d logs/PATTERN | tail -1)` names, in the test's folder; made where another chapter makes it."""
+    pattern = re.search(r"ls -d logs/(\S+)", command)[1]
+    if not list(logs.glob(pattern)):
+        assert run_script(["scripts/train.py", "model=nano", *shortened(logs)], capsys)[0] == 0
+    if not list(logs.glob(pattern)):
+        (start,) = (logs / "pretrain" / "runs").iterdir()
+        words = [word for word in shortened(logs) if not re.match("tokenizer|data", word)]
+        assert run_script(["scripts/train.py", "stage=sft", "model=nano", f"init_from={start}", *words], capsys)[0] == 0
+    return str(sorted(logs.glob(pattern))[-1])
 
 
 def adapted(command, logs, run):
@@ -83,6 +102,11 @@ def adapted(command, logs, run):
                 "hydra/launcher=basic",
                 "sweep_report=false",
             ]
+    if "stage=grpo" in words or "stage=ppo" in words:
+        words += ["data.batch_size=2", "data.questions=8", "data.validation_questions=2", "rollout.max_new_tokens=8"]
+        words.append("loss.max_refills=1")
+    if words[0] == "scripts/preflight.py":
+        words += ["questions=2", "steps=1", "batch_size=2", "rollout.max_new_tokens=8"]
     if "data=mixture" in words:
         words = [word.replace("corpus.folder", "corpus.sources.code.folder") for word in words]
         words.append("data.corpus.sources.packages.packages=[hydra]")
@@ -125,11 +149,12 @@ def test_every_command_is_known():
     assert set(ELSEWHERE) <= set(commands())
 
 
-def test_every_python_command_runs(tmp_path, capsys):
+@pytest.mark.parametrize("chapter", chapters())
+def test_every_python_command_runs(chapter, tmp_path, capsys):
     run = ""
-    for command in commands():
+    for command in chapters()[chapter]:
         if command.startswith("run="):
-            run = newest_run(command, tmp_path)
+            run = newest_run(command, tmp_path, capsys)
             continue
         if command in ELSEWHERE or SEVERAL.match(command) or "resume=auto" in command:
             continue

@@ -47,6 +47,7 @@ ROLLOUT = {
     "max_new_tokens": 6,
     "temperature": 1.0,
     "max_rows": 64,
+    "family_rewards": None,
     "rewards": None,
     "reward_seconds": 5.0,
     "reward_model": None,

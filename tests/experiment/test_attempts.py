@@ -26,7 +26,9 @@ SETTINGS = {
 
 def attempts(right, votes, cut=()):
     totals = [1.0 if good else 0.0 for good in right]
-    return Attempts(Example(question="q", answer="1"), [""] * len(right), totals, votes, [i in cut for i in range(4)])
+    return Attempts(
+        Example(question="q", answer="1"), [""] * len(right), totals, votes, [i in cut for i in range(4)], [5] * 4
+    )
 
 
 def test_figures_of_known_attempts():
@@ -47,7 +49,7 @@ def test_figures_of_known_attempts():
 
 
 def test_what_nobody_can_judge_is_not_right():
-    unknown = Attempts(Example(question="q", answer="1"), [""], [None], ["1"], [False])
+    unknown = Attempts(Example(question="q", answer="1"), [""], [None], ["1"], [False], [5])
     assert measure([unknown], "sums", [1])["eval/sums/pass@1"] == 0.0
 
 

@@ -22,7 +22,7 @@ STAGES = {
     "dpo": ("data.seq_len=192", "data.corpus.n_pairs=60"),
     "reward": ("data.seq_len=192", "data.corpus.n_pairs=60"),
     "grpo": DRAWN,
-    "ppo": (*DRAWN, "prompt=chat", "stage.minibatches=2", "rollout.rewards={correct:1.0,format:0.1}"),
+    "ppo": (*DRAWN, "template=chat", "stage.minibatches=2", "rollout.rewards={correct:1.0,format:0.1}"),
 }
 
 
@@ -88,18 +88,18 @@ def test_sharded_networks_do_not_draw(base: Any, monkeypatch: pytest.MonkeyPatch
         (["stage=dpo"], "init_from is needed: stage=dpo starts from a trained run"),
         (["stage=grpo"], "init_from is needed: stage=grpo starts from a trained run"),
         (
-            ["stage=grpo", "init_from=x", "data=python_stdlib"],
+            ["stage=grpo", "init_from=RUN", "data=python_stdlib"],
             "stage.rollout needs rollout=…, of which nothing is chosen",
         ),
-        (["stage=grpo", "init_from=x", "loss.clip_low=-1"], "loss.clip_low must not be negative"),
-        (["stage=grpo", "init_from=x", "rollout.top_p=0.9"], "rollout.top_p is unknown"),
+        (["stage=grpo", "init_from=RUN", "loss.clip_low=-1"], "loss.clip_low must not be negative"),
+        (["stage=grpo", "init_from=RUN", "rollout.top_p=0.9"], "rollout.top_p is unknown"),
         (["stage=sft", "stage.router_bias=fixed"], "stage.router_bias must be one of updated, frozen"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
-    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    base: Any, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    code, lines = command(words, monkeypatch, capsys)
+    code, lines = command([word.replace("RUN", str(base[0])) for word in words], monkeypatch, capsys)
     assert code == 2
     assert len(lines) == 1
     assert said in lines[0]

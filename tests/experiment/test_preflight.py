@@ -49,7 +49,8 @@ def judged(asked=GOOD, think=0.6, without=0.25):
         (replace(GOOD, unread=0.7), 0.6, 0.25, "doubtful", "0.70 of answers hold none that can be read"),
         (GOOD, 0.2, 0.05, "doubtful", "thinking does not pay yet: pass@1 is 0.20 with a thought and 0.05 without"),
         (GOOD, 0.45, 0.4, "doubtful", "thinking does not pay yet"),
-        (GOOD, 0.95, 0.9, "go", ""),
+        (GOOD, 0.7, 0.4, "go", ""),
+        (replace(GOOD, pass_1=0.04), 0.6, 0.16, "doubtful", "0.04 as asked and 0.16 at least once"),
         (replace(GOOD, pass_k=0.55), 0.6, 0.25, "doubtful", "pass@8 is 0.55, little more than pass@1, 0.50"),
     ],
 )  # fmt: skip
@@ -179,7 +180,7 @@ def test_without_timing_and_what_is_refused(base, capsys):
 
 def test_the_template_of_r1_zero_holds_the_question_and_names_the_tags():
     with composing("preflight") as composer:
-        prompt = composer.compose(["prompt=r1_zero", "checkpoint=x"]).prompt.prompt
+        prompt = composer.compose(["template=r1_zero", "checkpoint=x"]).template.prompt
     assert prompt.endswith("User: {question}. Assistant:")
     assert "\n" not in prompt
     for tag in ("<think>", "</think>", "<answer>", "</answer>"):

@@ -23,12 +23,18 @@ STEPS = (
     *("data.seq_len=160", "data.batch_size=2", "trainer.max_steps=3", "trainer.validate_every=3"),
     *("trainer.validation_batches=1", "trainer.checkpoint_every=3", "trainer.n_threads=1"),
 )
+ON_POLICY = (
+    *("data.questions=16", "data.validation_questions=2", "stage.validation_samples=1"),
+    *("rollout.group_size=2", "rollout.max_new_tokens=4", "optimizer.lr=1e-3"),
+)
 STAGES = {
     "pretrain": ("data.seq_len=32",),
     "sft": ("data.corpus.n_conversations=60",),
     "dpo": ("data.corpus.n_pairs=60",),
     "reward": ("data.corpus.n_pairs=60",),
     "distill": ("data.corpus.n_conversations=60",),
+    "grpo": ON_POLICY,
+    "ppo": ON_POLICY,
 }
 
 
@@ -68,7 +74,7 @@ def script(name, *words):
     return run_command(name, function, check=check)
 
 
-SLOW = {"pretrain", "reward"}
+SLOW = {"pretrain", "reward", "ppo"}
 
 
 @pytest.mark.parametrize("stage", [pytest.param(s, marks=[pytest.mark.slow] if s in SLOW else []) for s in STAGES])
@@ -82,11 +88,12 @@ def test_every_stage_starts_from_a_published_model_and_from_the_run_that_did(
     assert command([*words, f"init_from={llama}"], monkeypatch, capsys) == (0, [])
     (run,) = (tmp_path / stage / "runs").iterdir()
     before = load_pretrained(llama).state_dict()
-    content = read_checkpoint(run / "checkpoints" / "step_00000003.ckpt")
-    after = {name: w for name, w in content["state_dict"].items() if name.endswith("blocks.1.attention.wq.weight")}
-    (moved,) = after.values()
-    difference = (moved - before["blocks.1.attention.wq.weight"]).abs().max()
-    assert 0 < difference < 0.1  # trained from these weights, not from others
+    after = read_checkpoint(run / "checkpoints" / "step_00000003.ckpt")["state_dict"]
+    name = "blocks.1.attention.wq.weight"
+    moved = next(after[full] for full in (f"model.{name}", f"model.backbone.{name}") if full in after)
+    difference = (moved - before[name]).abs().max()
+    assert difference < 0.2  # trained from these weights, not from others
+    assert difference > 0 or STAGES[stage] is ON_POLICY  # babble is never right, and teaches nothing
     assert find_run(str(run)).tokenizer().eos_id == find_run(str(llama)).tokenizer().eos_id
     if stage == "sft":
         assert find_run(str(run)).chat_template() == CHATML.template
@@ -184,7 +191,9 @@ def test_it_is_spoken_with_and_measured(llama, what, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("A text of some length.\n")
     words = (f"checkpoint={llama}", "n_threads=1", "accelerator=cpu")
     if what == "generate":
-        assert script(what, *words, "prompt=Hi", "chat=true", "max_new_tokens=4", "format=jsonl") == 0
+        (tmp_path / "asked.txt").write_text("Hi\n")
+        asked = (f"prompts={tmp_path / 'asked.txt'}", "chat=true", "max_new_tokens=4", "format=jsonl")
+        assert script(what, *words, *asked) == 0
         assert json.loads(capsys.readouterr().out)["completions"][0]["tokens"] <= 4
     elif what == "evaluate":
         assert script(what, *words, "what=text", f"text.path={tmp_path / 'text.txt'}") == 0
@@ -192,6 +201,19 @@ def test_it_is_spoken_with_and_measured(llama, what, tmp_path, capsys):
     else:
         assert script("evaluate", *words) == 2
         assert "what=text measures any text" in capsys.readouterr().err
+
+
+def test_weights_are_kept_as_asked(llama, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("A text of some length.\n")
+    words = (f"checkpoint={llama}", "n_threads=1", "accelerator=cpu", "what=text", f"text.path={tmp_path / 'text.txt'}")
+    losses = []
+    for weights in ("float32", "fp8", "bfloat16"):
+        assert script("evaluate", *words, f"weights={weights}") == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert len(set(losses)) == 3
+    assert max(losses) - min(losses) < 0.1
+    assert script("evaluate", *words, "weights=int4") == 2
+    assert "weights must be null, float32" in capsys.readouterr().err
 
 
 def test_a_name_on_the_hub_is_found_in_its_cache(llama, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def by_hand(name, batch, reference):
         "dr_grpo": (0.2, 0.2, 0.0),
         "dapo": (0.2, 0.28, 0.0),
         "gspo": (3e-4, 4e-4, 0.0),
+        "ppo": (0.2, 0.2, 0.0),
     }[name]
     new, old, advantage = (batch[key].tolist() for key in ("logp_BT", "logp_old_BT", "advantage_BT"))
     per_answer = []
@@ -59,6 +60,8 @@ def by_hand(name, batch, reference):
         values = [sum(map(sum, group)) / sum(map(len, group)) for group in groups]
     elif name == "dr_grpo":
         values = [sum(map(sum, group)) / LONGEST / G for group in groups]
+    elif name == "ppo":
+        return -sum(map(sum, per_answer)) / sum(map(len, per_answer))
     else:
         values = [sum(sum(terms) / len(terms) for terms in group) / G for group in groups]
     return -sum(values) / len(groups)

@@ -35,7 +35,7 @@ class Judged:
 def values(judges, weights, said, seconds=5.0):
     rewarding = Rewarding(judges, weights, seconds)
     verdicts = rewarding.verdicts([ONE] * len(said), said)
-    return [rewarding.values(verdict) for verdict in verdicts], verdicts, rewarding
+    return [rewarding.values(verdict, ONE) for verdict in verdicts], verdicts, rewarding
 
 
 TASK = Judged(
@@ -107,7 +107,17 @@ def test_too_few_verdicts_are_a_failure():
 
 def test_a_weight_of_a_part_that_no_judge_gives():
     judge = Judged({"": Reward(total=0.0, parts={"correct": 0.0})})
-    Rewarding([judge], {"correct": 1.0}, 5.0).require_parts(ONE)
+    Rewarding([judge], {"correct": 1.0}, 5.0).require_parts([ONE])
     with pytest.raises(ConfigError, match="did you mean 'correct'") as caught:
-        Rewarding([judge], {"corect": 1.0}, 5.0).require_parts(ONE)
+        Rewarding([judge], {"corect": 1.0}, 5.0).require_parts([ONE])
     assert caught.value.field == "rewards.corect"
+
+
+def test_a_verdict_that_the_clock_decided_is_counted_too():
+    class Clocked:
+        def rewards(self, examples, completions):
+            return [Reward(total=0.0, reproducible=text != "slow") for text in completions]
+
+    rewarding = Rewarding([Clocked()], {"total": 1.0}, seconds=5.0)
+    rewarding.verdicts([ONE] * 3, ["slow", "quick", "slow"])
+    assert rewarding.timeouts == 2

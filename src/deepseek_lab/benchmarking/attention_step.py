@@ -73,6 +73,8 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
     times = max(1, _TOKENS_A_ROUND // (batch * n_keys))
     timings = time_interleaved({k: _repeated(way, times) for k, way in ways.items()}, lambda _: x_B1D, rounds, report)
     return {
+        "row": name,
+        **timings.machine,
         "batch": batch,
         "context": n_keys,
         "seconds": {way: [s / times for s in seconds] for way, seconds in timings.seconds.items()},

@@ -127,7 +127,14 @@ def measure(name: str, rounds: int, report: Callable[[str], None], compiled: boo
         raise ValueError(f"{name}: the contestants' tokens differ: {sums}")
     timings = time_interleaved(contestants, lambda _: ids_BT, rounds, report)
     ratios = {who: timings.ratios(who, OURS) for who in contestants if who != OURS}
-    return {"row": name, "rounds": rounds, "new": row.batch * row.new, "seconds": timings.seconds, "ratios": ratios}
+    return {
+        "row": name,
+        "rounds": rounds,
+        "new": row.batch * row.new,
+        "seconds": timings.seconds,
+        "ratios": ratios,
+        **timings.machine,
+    }
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:

@@ -85,6 +85,7 @@ def measure(
         "speed": {who: timings.ratios(PLAIN, who) for who in engines},
         "tokens_a_step": {who: NEW / n for who, n in steps.items()},
         "acceptance": {who: engine.acceptance for who, engine in engines.items()},
+        **timings.machine,
     }
 
 

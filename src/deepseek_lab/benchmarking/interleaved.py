@@ -28,6 +28,11 @@ class Timings:
         """How many times `slower`'s step took `faster`'s, round by round."""
         return [a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True)]
 
+    @property
+    def machine(self) -> dict[str, float]:
+        """What the machine gave meanwhile, for a later comparison (`against`)."""
+        return {"sgemm_2048_gflops": self.peak_flops / 1e9}
+
     def mfu(self, name: str, flops: float) -> tuple[float, float]:
         """Useful FLOPs a second over the peak: of the median step and of the best."""
         seconds = self.seconds[name]

@@ -102,7 +102,7 @@ def measure(name: str, recipes: Sequence[Recipe], rounds: int, report: Callable[
         recipe.name: {"seconds": timings.seconds[recipe.name], "times_fp32": timings.ratios(recipe.name, "fp32")}
         for recipe in everyone
     }
-    return {"what": name, "rounds": rounds, "threads": torch.get_num_threads(), "recipes": figures}
+    return {"what": name, "rounds": rounds, "threads": torch.get_num_threads(), "recipes": figures, **timings.machine}
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:

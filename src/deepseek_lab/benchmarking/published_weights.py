@@ -1,80 +1,57 @@
-"""Weights of a `transformers` model under our names, so that two implementations can be compared.
+"""Weights of a `transformers` model in memory under our names, so that two implementations can be compared.
 
-Takes the Llama and the DeepSeek family (V2, V3) and transformers' MtpLayer, as modules in memory.
-Left out: reading and writing checkpoint folders. Every tensor of ours must be found, so that a part
+The names are those of the key tables that read and write folders (`checkpoint.huggingface.keys`); in memory
+transformers fuses a layer's experts, which are taken apart here. Every tensor of ours must be found, so that a part
 which is not compared cannot slip through.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.huggingface.keys import places, tensors_of
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.transformer import Transformer
 
-State = dict[str, Tensor]
-
-_ATTENTION = {
-    "q_proj": "wq", "k_proj": "wk", "v_proj": "wv", "o_proj": "wo",
-    "q_a_proj": "wq_a", "q_a_layernorm": "q_norm", "q_b_proj": "wq_b",
-    "kv_a_proj_with_mqa": "wkv_a", "kv_a_layernorm": "kv_norm", "kv_b_proj": "wkv_b",
-}  # fmt: skip
+FAMILY = "deepseek_v3"
+"""The table that knows every part of DeepSeek's own networks; Llama's and Qwen2's names are those of `llama`."""
 
 
 def copy_weights(theirs: Any, ours: Transformer) -> None:
-    """A `…ForCausalLM` of either family -> our Transformer; MTP modules are left as they are."""
-    state: State = {
-        "embedding.weight": theirs.model.embed_tokens.weight,
-        "final_norm.weight": theirs.model.norm.weight,
-        "head.weight": theirs.lm_head.weight,
-    }
-    for i, layer in enumerate(theirs.model.layers):
-        state |= _prefixed(f"blocks.{i}.", _block(layer))
-    ours.load_state_dict(state, strict=not len(ours.mtp))
+    """A `…ForCausalLM` of the Llama, Qwen2, V2 or V3 family -> our Transformer; MTP modules are left as they are."""
+    wanted = {name: tensor for name, tensor in tensors_of(ours).items() if not name.startswith("mtp.")}
+    family = FAMILY if hasattr(theirs.config, "kv_lora_rank") else "llama"
+    _copy(dict(_apart(theirs.state_dict())), wanted, family, ours.config.n_layers)
 
 
 def copy_mtp_layer(theirs: Any, ours: MultiTokenPrediction) -> None:
     """A transformers `MtpLayer` -> one of our modules."""
-    state: State = {
-        "embedding_norm.weight": theirs.enorm.weight,
-        "hidden_norm.weight": theirs.hnorm.weight,
-        "join.weight": theirs.eh_proj.weight,
-        "final_norm.weight": theirs.post_norm.weight,
-    }
-    ours.load_state_dict(state | _prefixed("block.", _block(theirs.mtp_block)))
+    state = {}
+    for name, tensor in _apart(theirs.state_dict()):
+        published = name.replace("post_norm.", "shared_head.norm.").removeprefix("mtp_block.")
+        state[f"model.layers.0.{published}"] = tensor
+    _copy(state, {f"mtp.0.{name}": tensor for name, tensor in ours.state_dict(keep_vars=True).items()}, FAMILY, 0)
 
 
-def _prefixed(prefix: str, state: State) -> State:
-    return {prefix + name: tensor for name, tensor in state.items()}
+@torch.no_grad()
+def _copy(state: dict[str, Tensor], tensors: dict[str, Tensor], family: str, n_layers: int) -> None:
+    """Fills `tensors`. Raises KeyError for a published name that `state` lacks."""
+    for name, place in places(tensors, family, n_layers).items():
+        place.view(tensors[place.ours]).copy_(state[name])
 
 
-def _block(layer: Any) -> State:
-    attention: State = {}
-    for name, tensor in layer.self_attn.named_parameters():
-        module, kind = name.split(".")
-        attention[f"{_ATTENTION[module]}.{kind}"] = tensor
-    ffn = _mixture(layer.mlp) if hasattr(layer.mlp, "experts") else _dense(layer.mlp)
-    norms: State = {
-        "attention_norm.weight": layer.input_layernorm.weight,
-        "ffn_norm.weight": layer.post_attention_layernorm.weight,
-    }
-    return norms | _prefixed("attention.", attention) | _prefixed("ffn.", ffn)
-
-
-def _dense(mlp: Any) -> State:
-    return {
-        "gate_up.weight": torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)),
-        "down.weight": mlp.down_proj.weight,
-    }
-
-
-def _mixture(mlp: Any) -> State:
-    state: State = {
-        "router.weight": mlp.gate.weight,
-        "experts.gate_up_EXD": mlp.experts.gate_up_proj,
-        "experts.down_EDI": mlp.experts.down_proj,
-    }
-    if hasattr(mlp.gate, "e_score_correction_bias"):
-        state["router.selection_bias_E"] = mlp.gate.e_score_correction_bias
-    return state | _prefixed("shared.", _dense(mlp.shared_experts))
+def _apart(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The names of a folder: each expert on its own, its gate apart from its up."""
+    for name, tensor in state.items():
+        stem, _, kind = name.rpartition(".experts.")
+        if kind == "gate_up_proj":
+            for expert, both in enumerate(tensor):
+                for part, half in zip(("gate", "up"), both.chunk(2), strict=True):
+                    yield f"{stem}.experts.{expert}.{part}_proj.weight", half
+        elif kind == "down_proj":
+            for expert, one in enumerate(tensor):
+                yield f"{stem}.experts.{expert}.down_proj.weight", one
+        else:
+            yield name, tensor

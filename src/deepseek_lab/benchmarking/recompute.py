@@ -32,11 +32,11 @@ SHAPES = {"mini_v3": (256, 6), "wide": (1024, 4)}
 """Width and layers: the project's mini_v3, and four times its width with every other size in proportion."""
 
 
-def network(dim: int, n_layers: int) -> Transformer:
-    """mini_v3's proportions at a width: a DeepSeek-V3 with groups and one dense layer."""
+def network(dim: int, n_layers: int, vocabulary: int = VOCABULARY, n_experts: int = 16) -> Transformer:
+    """mini_v3's proportions at a width: a DeepSeek-V3 with groups and one dense layer, weights from seed 0."""
     unit = dim // 16
     mixture = MixtureOfExperts.Config(
-        n_routed_experts=16,
+        n_routed_experts=n_experts,
         n_activated_experts=4,
         n_expert_groups=4,
         n_limited_groups=2,
@@ -57,7 +57,7 @@ def network(dim: int, n_layers: int) -> Transformer:
     return Transformer.Config(
         dim=dim,
         n_layers=n_layers,
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         rope=RopeConfig(),
         attention=latent,
         ffn=mixture,
@@ -111,7 +111,7 @@ def measure(name: str, batch: int, rounds: int, report: Callable[[str], None]) -
         }
         for how in models
     }
-    return {"shape": name, "batch": batch, "seq_len": SEQ_LEN, "rounds": rounds, "choices": figures}
+    return {"shape": name, "batch": batch, "seq_len": SEQ_LEN, "rounds": rounds, "choices": figures, **timings.machine}
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:

@@ -1,5 +1,6 @@
 """The two sides of the GRPO benchmark: one DeepSeek-V3 of 256 wide and 4 deep over bytes, one made-up task."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +149,7 @@ def _rollout() -> RolloutConfig:
         temperature=1.0,
         max_rows=PROMPTS * GROUP,
         rewards=None,
+        family_rewards=None,
         reward_seconds=10.0,
         reward_model=None,
         curriculum="none",
@@ -185,9 +187,9 @@ def _no_balance() -> Balance:
 def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) -> Any:
     """TRL's trainer of transformers' network."""
     import transformers
-    import trl
     from datasets import Dataset
 
+    trl: Any = importlib.import_module("trl")  # its package exports lazily, which hides the names from a checker
     arguments = trl.GRPOConfig(
         output_dir=folder,
         per_device_train_batch_size=PROMPTS * GROUP,
@@ -212,8 +214,7 @@ def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) 
     inner = Bytes.Config().build()
     names = {"eos_token": inner.decode([inner.eos_id]), "pad_token": "<｜▁pad▁｜>"}
     fast: Any = transformers.PreTrainedTokenizerFast
-    trainer: Any = getattr(trl, "GRPOTrainer")  # noqa: B009  its package exports it lazily
-    return trainer(
+    return trl.GRPOTrainer(
         model=_their_network(n_prompt),
         reward_funcs=lambda completions, **rest: [score(text) for text in completions],
         args=arguments,

@@ -25,6 +25,7 @@ from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
 from deepseek_lab.command_line.resume import quoted, resumed_overrides
 from deepseek_lab.command_line.run_lock import hold
+from deepseek_lab.command_line.shared_store import share_store
 from deepseek_lab.command_line.stale import treat_stale
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.config import ConfigError, nearest
@@ -108,7 +109,8 @@ def planned(
     folder = Path(args.config_path).resolve() if args.config_path else config_dir
     with Composer(folder, args.config_name or config_name, args.config_dir) as composer:
         if args.cfg or args.help:
-            composer.compose(args.overrides)
+            if args.overrides:  # what nobody typed cannot be wrong
+                composer.compose(args.overrides)
             return []
         resumed = resumed_overrides(composer, args.overrides)
         if resumed is not None:
@@ -169,6 +171,7 @@ def answered(command: Callable[[], int]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     watch()
     register_resolvers()
+    share_store()
     try:
         return command()
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ _OF_THE_SWEEP = frozenset({"sweep", "sweep_stale", "sweep_report", "ablation", "
 NOT_IN_A_NAME = _OF_THE_SWEEP | {"resume", "init_from", "paths"}
 """Top-level keys that say where or how a run is kept, not what it is."""
 
-NOT_IN_THE_HASH = _OF_THE_SWEEP | {"resume", "paths", "hardware"}
+NOT_IN_THE_HASH = _OF_THE_SWEEP | {"resume", "paths", "hardware", "profile"}
 """What changes no number of a run: what a match solved stands in the shape sheet, `hardware` is compared with."""
 
 _ONLY_HOW_FAST = ("cache_dir", "n_workers")

@@ -21,7 +21,7 @@ from deepseek_lab.command_line.composition import Composer, line_of, shell_key
 from deepseek_lab.command_line.run_lock import is_written
 from deepseek_lab.config import ConfigError
 
-MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "debug")
+MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "profile", "debug")
 """Top-level keys in which a run that `resume=auto` finds may differ from what is typed."""
 
 

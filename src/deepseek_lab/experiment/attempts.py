@@ -29,6 +29,8 @@ from deepseek_lab.serving.speaker import Speaker, load_speaker, sampling_of
 from deepseek_lab.tasks.task import Example, Task
 from deepseek_lab.text.question_prompt import QuestionPrompt
 
+DONE = "DONE"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptsTest(CheckedConfig):
@@ -64,6 +66,8 @@ class Attempts:
     totals: Sequence[float | None]
     votes: Sequence[str | None]
     cut_off: Sequence[bool]
+    lengths: Sequence[int]
+    """In tokens, the end included."""
 
     @property
     def right(self) -> list[bool]:
@@ -85,6 +89,7 @@ def measure(attempts: Sequence[Attempts], name: str, ks: Sequence[int]) -> dict[
     figures["questions"], figures["samples"] = len(attempts), n
     figures["answered"] = fmean(vote is not None for a in attempts for vote in a.votes)
     figures["cut_off"] = fmean(cut for a in attempts for cut in a.cut_off)
+    figures["mean_length"] = fmean(length for a in attempts for length in a.lengths)
     return figures
 
 
@@ -124,24 +129,39 @@ def _judged(
     rewards = task.rewards([example] * len(said), said)
     cut_off = [answer.finish_reason != "stop" for answer in answers]
     totals = [None if r.total is None else float(is_right(r)) for r in rewards]
-    return Attempts(example, said, totals, [task.vote(text) for text in said], cut_off)
+    votes, lengths = [task.vote(text) for text in said], [len(answer.ids) for answer in answers]
+    return Attempts(example, said, totals, votes, cut_off, lengths)
 
 
 def evaluate_task(cfg: DictConfig, run: FinishedRun | PublishedModel, task: Task, test: AttemptsTest) -> dict[str, Any]:
-    """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table."""
+    """Runs the test; writes `eval_<task>_<split>.json` and every attempt beside it (`.jsonl`); prints a table.
+
+    They go to the run's folder, or to a folder of their own (`out`), which is marked as done behind them.
+    """
     examples = task.examples(cfg.split, test.questions)
     sampling = sampling_of(cfg)
     attempts = attempted(task, examples, test, load_speaker(cfg, run), sampling)
     figures = {"task": task.name, "split": cfg.split, **asdict(sampling), **measure(attempts, task.name, test.k)}
-    stem = run.results / f"eval_{task.name}_{cfg.split}"
-    _write(stem, figures, attempts)
+    folder = run.results if cfg.out is None else Path(str(cfg.out)).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"eval_{task.name}_{cfg.split}", figures, attempts)
+    if cfg.out is not None:
+        write_text_atomically(folder / DONE, "")
     Console(stderr=True).print(table_of(figures))
     return figures
 
 
 def _write(stem: Path, figures: dict[str, Any], attempts: Sequence[Attempts]) -> None:
     rows = [
-        {"question": a.example.question, "answer": a.example.answer, "said": list(a.said), "right": a.right}
+        {
+            "question": a.example.question,
+            "answer": a.example.answer,
+            "family": a.example.family,
+            "said": list(a.said),
+            "right": a.right,
+            "votes": list(a.votes),
+            "lengths": list(a.lengths),
+        }
         for a in attempts
     ]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -25,6 +25,7 @@ def check(cfg: DictConfig) -> None:
     _check_processes(configs)
     check_parts(configs)
     _check_precision(configs)
+    _check_profile(configs)
     if configs.stage.needs_start and not cfg.init_from:
         raise ConfigError(f"is needed: stage={configs.stage.name} starts from a trained run", "init_from")
     if cfg.resume:
@@ -87,6 +88,13 @@ def _check_precision(configs: ExperimentConfigs) -> None:
     narrow = isinstance(configs.precision, Float8) and configs.precision.master_weights == "bf16"
     if narrow and configs.trainer.strategy == "fsdp":
         raise ConfigError("= bf16 mixes dtypes, which fsdp does not shard; use trainer=ddp", "precision.master_weights")
+
+
+def _check_profile(configs: ExperimentConfigs) -> None:
+    """Whether the run is long enough for a step after the warm-up."""
+    profile, max_steps = configs.profile, configs.trainer.max_steps
+    if profile.steps and profile.warmup >= max_steps:
+        raise ConfigError(f"= {profile.warmup} leaves none of trainer.max_steps = {max_steps}", "profile.warmup")
 
 
 def _check_batch(configs: ExperimentConfigs) -> None:

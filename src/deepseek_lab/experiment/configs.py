@@ -9,7 +9,7 @@ Left out: building anything. Nothing here reads data or makes a tensor.
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
 from deepseek_lab.experiment.initial import network_of, shared_tokenizer, tokenizer_of
+from deepseek_lab.experiment.trainer_settings import ProfileSettings, TrainerSettings
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
@@ -83,33 +84,6 @@ class ShapeSheet(CheckedConfig):
             raise ConfigError("must be above 0", "norm_eps" if self.norm_eps <= 0 else "init_std")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainerSettings(CheckedConfig):
-    """How long, how often and on what a run goes (`trainer/*.yaml`); steps are optimiser steps."""
-
-    accelerator: Literal["cpu", "gpu", "auto"]
-    devices: int  # a machine
-    nodes: int  # machines
-    strategy: Literal["auto", "ddp", "fsdp"]
-    recompute: Literal["none", "v3", "block"]
-    max_steps: int
-    validate_every: int
-    validation_batches: int | None
-    checkpoint_every: int
-    keep_checkpoints: int
-    log_every: int
-    n_threads: int | None
-
-    def check(self) -> None:
-        names = [f.name for f in fields(self) if f.type in (int, int | None)]
-        self.require_positive(*names)
-
-    @property
-    def world_size(self) -> int:
-        """Processes of the run, over all machines."""
-        return self.devices * self.nodes
-
-
 @dataclass(frozen=True)
 class ExperimentConfigs:
     """Everything a run is made of, checked."""
@@ -125,26 +99,35 @@ class ExperimentConfigs:
     stage: Any
     match: Match.Config
     trainer: TrainerSettings
+    profile: ProfileSettings
     seed: int
 
 
 def read_configs(cfg: DictConfig) -> ExperimentConfigs:
     """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
-    model = read_model(cfg)
+    typed = _typed_model(cfg)
     leaves = {name: leaf(cfg, name) for name in LEAVES}
     if starts := [run for run in (cfg.init_from, getattr(leaves["stage"], "teacher", None)) if run]:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
         leaves["tokenizer"] = tokenizer_of(cfg.resume) if cfg.resume else shared_tokenizer(starts)
     trainer = _checked(TrainerSettings, _plain(cfg.trainer, "trainer"), "trainer")
+    profile = _checked(ProfileSettings, _plain(cfg.profile, "profile") if "profile" in cfg else {}, "profile")
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ConfigError(f"must be an integer of at least 0, not {cfg.seed!r}", "seed")
-    return ExperimentConfigs(model=model, **leaves, match=read_match(cfg), trainer=trainer, seed=cfg.seed)
+    model = network_of(cfg.init_from, cfg.resume) or typed
+    return ExperimentConfigs(
+        model=model, **leaves, match=read_match(cfg), trainer=trainer, profile=profile, seed=cfg.seed
+    )
 
 
 def read_model(cfg: DictConfig) -> Transformer.Config:
     """The network alone. Raises ConfigError with the path of the offending key, DataError for a bad start."""
-    if (brought := network_of(cfg.get("init_from"), cfg.get("resume"))) is not None:
-        return brought
+    typed = _typed_model(cfg)
+    return network_of(cfg.get("init_from"), cfg.get("resume")) or typed
+
+
+def _typed_model(cfg: DictConfig) -> Transformer.Config:
+    """The network that the sheet and the parts describe."""
     sheet = read_sheet(cfg)
     own = {name: getattr(sheet, name) for name in SHEET_READS}
     model = Transformer.Config(**own, **{name: leaf(cfg, name) for name in PARTS})

@@ -16,7 +16,7 @@ from deepseek_lab.checkpoint.native import require_archive
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import stored_config
 
-KEPT = ("seed", "model", "attention", "ffn", "mtp", "tokenizer", "data", "task", "prompt")
+KEPT = ("seed", "model", "attention", "ffn", "mtp", "tokenizer", "data", "task", "template")
 FREE = {"data.cache_dir", "data.n_workers", "data.micro_batch_size", "data.corpus.keep_shards"}
 """Keys of the kept parts that change where or how fast things happen, and no number."""
 

@@ -7,7 +7,7 @@ serve ask for; it has no curves, and no training to go on with.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,7 +21,7 @@ from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.data.whole_folder import whole_folder
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.experiment.initial import keep_text_and_shape
-from deepseek_lab.experiment.published import PublishedModel
+from deepseek_lab.experiment.published import WEIGHTS, PublishedModel
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.text.published_files import TEMPLATE, token_ids, write_tokenizer_files
 
@@ -83,7 +83,8 @@ def _model(found: FinishedRun | PublishedModel, asked: Conversion) -> Transforme
     cpu = torch.device("cpu")
     if isinstance(found, FinishedRun):
         return found.model(cpu)
-    return found.model(cpu, DTYPES[asked.dtype] if asked.dtype else found.stored_dtype())
+    stored = str(found.stored_dtype()).removeprefix("torch.")
+    return replace(found, weights=asked.dtype or (stored if stored in WEIGHTS else None)).model(cpu)
 
 
 def _other_form(found: FinishedRun | PublishedModel) -> Form:

@@ -11,7 +11,7 @@ from deepseek_lab.checkpoint import read_checkpoint
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.attempts import AttemptsTest, evaluate_task
 from deepseek_lab.experiment.configs import read_configs, task_of
-from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.finished import FinishedRun, device_of, model_at
 from deepseek_lab.experiment.harness import HarnessTest
 from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
 from deepseek_lab.experiment.published import PublishedModel
@@ -33,7 +33,7 @@ def evaluate(cfg: DictConfig) -> float:
     device = device_of(cfg.accelerator)
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
-    run = find_run(cfg.checkpoint)
+    run = model_at(cfg.checkpoint, cfg.weights)
     figures = _figures(cfg, run, device)
     print(json.dumps({"checkpoint": str(run.checkpoint), **figures}, indent=1))
     if cfg.what == "task":

@@ -4,7 +4,7 @@ A stored config is data from a file: only this project's own Config classes are 
 `configs.leaf`), and the network comes from the checkpoint's own description, never from the YAML.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -90,6 +90,16 @@ def find_run(path: str) -> FinishedRun | PublishedModel:
     if place.is_dir():
         return FinishedRun(place, latest_checkpoint(place))
     return FinishedRun(place.absolute().parent.parent, place)
+
+
+def model_at(path: str, weights: str | None) -> FinishedRun | PublishedModel:
+    """`find_run`, with the knob `weights`. Raises ConfigError where it does not belong."""
+    found = find_run(path)
+    if weights is None:
+        return found
+    if isinstance(found, FinishedRun):
+        raise ConfigError("is for published models; a run's are fp32 (convert.py writes others)", "weights")
+    return replace(found, weights=weights)
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -56,7 +56,7 @@ def of_folder(source: Source) -> dict[str, Any]:
         "model_type": source.model_type,
         "architecture": ARCHITECTURES[source.model_type],
         "files": len({folder.file_of(name) for name in folder.names}),
-        "bytes": sum(entry.end - entry.start for entry in entries),
+        "bytes": sum(entry.n_bytes for entry in entries),
         "dtypes": _dtypes((entry.dtype, 1) for entry in entries),
         **_sizes(source.config),
         "missing": seen.missing,

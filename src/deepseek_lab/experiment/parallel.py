@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 import torch.distributed
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -19,7 +18,7 @@ from lightning.pytorch.strategies import Strategy
 
 from deepseek_lab.command_line.lifeline import in_a_sweep
 from deepseek_lab.command_line.ranks import started
-from deepseek_lab.experiment.configs import TrainerSettings
+from deepseek_lab.experiment.trainer_settings import TrainerSettings
 from deepseek_lab.stages.errors import LostRank
 from deepseek_lab.trainer_plugins.replicated import ReplicatedStrategy
 from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
@@ -37,13 +36,6 @@ def strategy(settings: TrainerSettings, modules_rest: bool) -> Strategy | str:
     if settings.strategy == "fsdp":
         return ShardedStrategy(settings.world_size)
     return ReplicatedStrategy(find_unused_parameters=modules_rest) if settings.world_size > 1 else "auto"
-
-
-def use_threads(n_threads: int | None) -> None:
-    """Threads of this process, and of the ranks it starts; None leaves both to torch and Lightning."""
-    if n_threads:
-        torch.set_num_threads(n_threads)
-        os.environ["OMP_NUM_THREADS"] = str(n_threads)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def measured(
 
 
 def _engine(cfg: DictConfig, run: FinishedRun | PublishedModel, model: Transformer) -> RolloutEngine:
-    rollout, prompt, task = (leaf(cfg, name) for name in ("rollout", "prompt", "task"))
+    rollout, prompt, task = (leaf(cfg, name) for name in ("rollout", "template", "task"))
     config = PromptData.Config(
         task=task,
         prompt=prompt,

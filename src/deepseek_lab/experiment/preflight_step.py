@@ -23,10 +23,11 @@ from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.finished import FinishedRun
 from deepseek_lab.experiment.published import PublishedModel
-from deepseek_lab.experiment.training import TrainingRun, quiet_lightning
+from deepseek_lab.experiment.quiet import quiet_lightning
+from deepseek_lab.experiment.training import TrainingRun
 
 NETWORK = ("model", "attention", "ffn", "mtp", "balance", "precision")
-CHOSEN = ("task", "prompt", "rollout", "loss")
+CHOSEN = ("task", "template", "rollout", "loss")
 _SECONDS = ("perf/rollout_seconds", "perf/reward_seconds", "perf/update_seconds")
 
 

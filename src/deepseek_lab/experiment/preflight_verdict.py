@@ -15,6 +15,7 @@ NO_SPREAD, MOSTLY_RIGHT = 0.9, 0.5
 CUT_OFF, UNREAD = 0.2, 0.5
 THINKING, TWICE = 0.3, 2.0
 FINDS_MORE = 1.2
+PUT_OFF = 0.7
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Verdict:
 def verdict(asked: Attempted, thinking: Attempted, direct: Attempted, max_new_tokens: int) -> Verdict:
     """From the figures of the three ways to ask."""
     grave = _spread(asked)
-    doubts = [*_form(asked, max_new_tokens), *_thinking(thinking, direct), *([] if grave else _room(asked))]
+    doubts = [
+        *_prompt(asked, thinking, direct),
+        *_form(asked, max_new_tokens),
+        *_thinking(thinking, direct),
+        *([] if grave else _room(asked)),
+    ]
     if grave:
         return Verdict("stop", [*grave, *doubts])
     if doubts:
@@ -45,6 +51,17 @@ def _spread(asked: Attempted) -> list[str]:
     if asked.pass_1 > MOSTLY_RIGHT:
         return [said + "nothing is left to learn from these questions; ask harder ones"]
     return [said + "nothing to learn from; try SFT first, or easier questions"]
+
+
+def _prompt(asked: Attempted, thinking: Attempted, direct: Attempted) -> list[str]:
+    """Left to itself a model does one or the other: it cannot be worse than both, unless it was put off."""
+    worse = min(thinking.pass_1, direct.pass_1)
+    if asked.pass_1 >= PUT_OFF * worse:
+        return []
+    return [
+        f"pass@1 is {_share(asked.pass_1)} as asked and {_share(worse)} at least once an answer is begun: is template= "
+        "what the model was trained on?"
+    ]
 
 
 def _form(asked: Attempted, max_new_tokens: int) -> list[str]:

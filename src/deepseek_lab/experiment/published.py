@@ -21,12 +21,25 @@ from deepseek_lab.text.saved import SavedTokenizer
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 from deepseek_lab.text.turn_marks import DEEPSEEK_TEMPLATE, marks_for
 
+FP8 = "fp8"
+WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, FP8: None}
+
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """What `FinishedRun` is for a run; `folder` may be a GGUF file."""
+    """What `FinishedRun` is for a run; `folder` may be a GGUF file.
+
+    weights: what they are kept in, a key of WEIGHTS; None is fp32 on a CPU, elsewhere as they are stored
+    """
 
     folder: Path
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.weights not in WEIGHTS:
+            raise ConfigError(f"must be null, {', '.join(WEIGHTS)}, not {self.weights!r}", "weights")
+        if self.weights == FP8 and is_gguf(self.folder):
+            raise ConfigError("= fp8 is no form of a GGUF file", "weights")
 
     @property
     def checkpoint(self) -> Path:
@@ -75,9 +88,11 @@ class PublishedModel:
         """What its weights are stored in; fp32 for a GGUF file."""
         return torch.float32 if is_gguf(self.folder) else Source(self.folder).dtype
 
-    def model(self, device: torch.device, dtype: torch.dtype | None = None) -> Transformer:
-        """The network with its weights, in eval mode; None: fp32 on a CPU, elsewhere as they are stored."""
+    def model(self, device: torch.device) -> Transformer:
+        """The network with its weights, in eval mode."""
+        width = torch.float32 if device.type == "cpu" else self.stored_dtype()
+        if self.weights is not None:
+            width = WEIGHTS[self.weights] or width
         if is_gguf(self.folder):
-            return load_gguf(self.folder).to(device)
-        width = dtype or (torch.float32 if device.type == "cpu" else self.stored_dtype())
-        return load_pretrained(self.folder, width, device)
+            return load_gguf(self.folder).to(device, width)
+        return load_pretrained(self.folder, width, device, keep_fp8=self.weights == FP8)

@@ -5,22 +5,21 @@ draws from its own pure function of (seed, step), and a checkpoint puts everythi
 """
 
 import json
-import logging
 import random
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.callbacks.expert_load import ExpertLoad
+from deepseek_lab.callbacks.profile import Profile
 from deepseek_lab.callbacks.progress import ProgressLine
 from deepseek_lab.callbacks.provenance import Provenance
 from deepseek_lab.callbacks.quantisation import Quantisation
@@ -42,8 +41,9 @@ from deepseek_lab.experiment.parallel import (
     lost_ranks_named,
     one_at_a_time,
     strategy,
-    use_threads,
 )
+from deepseek_lab.experiment.quiet import quiet_lightning
+from deepseek_lab.experiment.threads import default_threads, use_threads
 from deepseek_lab.generation import generate
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
@@ -78,18 +78,6 @@ def train(cfg: DictConfig) -> float:
     return run.stage.latest["val/loss"]
 
 
-def quiet_lightning() -> None:
-    """Lightning's start-up lines (devices, advertisements, its own deprecations) say nothing of this run.
-
-    FSDP2 warns of views that a model returns (routing statistics): nothing here changes them in place.
-    """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
-
-
 def start_of(folder: Path, resume: str | None) -> Path | None:
     """The checkpoint that a run in `folder` starts from; None for a fresh run.
 
@@ -109,7 +97,6 @@ class TrainingRun:
         self.is_first = started().rank == 0
         self.console = Console(stderr=True, quiet=not self.is_first)
         self.configs = read_configs(cfg)
-        use_threads(self.configs.trainer.n_threads)
         keep_freed_memory()
         self.checkpoint = start_of(folder, cfg.resume)
         saved = self._saved()
@@ -118,6 +105,7 @@ class TrainingRun:
         self.data = self._data()
         self.model = self._model()
         self.counts = count(self.model, self.configs.data.seq_len)
+        use_threads(self.configs.trainer.n_threads or self._default_threads())
         self.stage = self._stage()
         if saved:
             self.stage.require_same_run(saved)
@@ -142,6 +130,11 @@ class TrainingRun:
         model = self.configs.model.build() if fresh else started_model(self.configs.model, self.cfg.init_from)
         recompute(model, self.configs.trainer.recompute)
         return model.train()
+
+    def _default_threads(self) -> int | None:
+        data, ranks = self.configs.data, self.configs.trainer.world_size
+        rows = data.micro_batch_size or data.batch_size // ranks
+        return default_threads(rows * data.seq_len * self.counts.flops_per_token, self._device_type() == "cpu")
 
     def _stage(self) -> Stage:
         c = self.configs
@@ -225,10 +218,13 @@ class TrainingRun:
             ],
         )
 
-    def _observers(self) -> list[Quantisation]:
-        """Who watches what is quantised, if anything is."""
-        recipe = self.configs.precision
-        return [Quantisation(recipe.observe_every)] if isinstance(recipe, Float8) else []
+    def _observers(self) -> list[Callback]:
+        """Who watches what is quantised, if anything is, and who profiles, if someone asked."""
+        recipe, asked = self.configs.precision, self.configs.profile
+        watching: list[Callback] = [Quantisation(recipe.observe_every)] if isinstance(recipe, Float8) else []
+        if asked.steps:
+            watching.append(Profile(self.folder, asked.warmup, asked.steps, asked.rows, self.console))
+        return watching
 
     def _facts(self) -> dict[str, Any]:
         """For the summary, which rank 0 alone writes; they cost a pass over the corpus."""

@@ -4,6 +4,7 @@ A report reads `summary.json` and `metrics.jsonl` of each run and no event file,
 and answers in about a second.
 """
 
-from deepseek_lab.report.writing import Report, report, write_report
+from deepseek_lab.report.command import report
+from deepseek_lab.report.writing import Report, write_report
 
 __all__ = ["Report", "report", "write_report"]

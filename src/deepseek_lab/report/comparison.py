@@ -19,7 +19,9 @@ from deepseek_lab.report.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
 
-NOT_A_SETTING = frozenset({"seed", "sweep", "resume", "paths", "ablation", "match", "hydra", "hardware", "debug"})
+NOT_A_SETTING = frozenset(
+    {"seed", "sweep", "resume", "paths", "ablation", "match", "hydra", "hardware", "profile", "debug"}
+)
 """Top-level keys that do not tell one variant from another."""
 
 

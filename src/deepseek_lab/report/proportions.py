@@ -39,6 +39,23 @@ def bootstrap(
         raise ValueError("no values to draw from")
     if min(values) == max(values):
         return wilson(sum(values), len(values), confidence)
+    return _resampled(values, confidence, resamples, seed)
+
+
+def bootstrap_difference(
+    differences: Sequence[float], confidence: float = CONFIDENCE, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """(low, high) of the mean of paired differences, one a question: what two models make of the same questions.
+
+    Where all are alike the interval has no width. Raises ValueError without differences.
+    """
+    if not differences:
+        raise ValueError("no values to draw from")
+    return _resampled(differences, confidence, resamples, seed)
+
+
+def _resampled(values: Sequence[float], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Percentiles of the mean of as many values drawn from `values`."""
     # A resample is a count of how often each distinct value was drawn: memory does not grow with the questions.
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=resamples)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError, DataError
@@ -21,7 +20,6 @@ from deepseek_lab.report.findings import Evidence
 from deepseek_lab.report.markdown import PLOTS, markdown
 from deepseek_lab.report.overview import Overview, overview_cells, overview_csv, overview_document, overview_figure
 from deepseek_lab.report.page import page
-from deepseek_lab.report.question import known_metrics
 from deepseek_lab.report.runs import Run, read_runs
 from deepseek_lab.report.sections import Contents, document
 from deepseek_lab.report.table import csv_table
@@ -48,19 +46,6 @@ class Report:
     def comparison(self) -> Comparison | None:
         """The variants and their baseline."""
         return self.evidence.comparison if self.evidence else None
-
-
-def report(cfg: DictConfig) -> Report:
-    """What scripts/report.py runs. Raises ConfigError, DataError, OSError."""
-    names = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"must name a folder, or several: runs=[one,another], not {cfg.runs!r}", "runs")
-    return write_report(
-        [Path(name).expanduser() for name in names],
-        None if cfg.out is None else Path(str(cfg.out)).expanduser(),
-        None if cfg.baseline is None else str(cfg.baseline),
-        metrics=None if cfg.metrics is None else known_metrics(cfg.metrics),
-    )
 
 
 def write_report(
@@ -127,7 +112,7 @@ def _variants(comparison: Comparison) -> str:
 def _write(contents: Contents, out: Path) -> Report:
     """The files; the page and the text come last, so that what they name is there."""
     blocks = document(contents)
-    plots = tuple(_write_picture(out / PLOTS, picture) for picture in contents.pictures)
+    plots = tuple(write_picture(out / PLOTS, picture) for picture in contents.pictures)
     table = out / "table.csv" if contents.evidence else None
     if table is not None and contents.evidence is not None:
         write_whole(table, csv_table(contents.evidence).encode())
@@ -148,7 +133,7 @@ def _write_overview(overview: Overview, out: Path, console: Console | None) -> R
     """The files of an overview, which have the names of any report."""
     figure, table = overview_figure(overview), overview_cells(overview)
     blocks = overview_document(overview, table, figure)
-    plot = _write_picture(out / PLOTS, figure)
+    plot = write_picture(out / PLOTS, figure)
     write_whole(out / "table.csv", overview_csv(overview).encode())
     write_whole(out / "report.html", page(overview.title, blocks).encode())
     write_whole(out / "report.md", markdown(blocks).encode())
@@ -164,7 +149,7 @@ def _write_overview(overview: Overview, out: Path, console: Console | None) -> R
     return made
 
 
-def _write_picture(folder: Path, picture: Picture) -> Path:
+def write_picture(folder: Path, picture: Picture) -> Path:
     """Both forms of a picture; the path of the PNG."""
     write_whole(folder / f"{picture.name}.svg", picture.svg)
     write_whole(folder / f"{picture.name}.png", picture.png)

@@ -13,6 +13,7 @@ class RolloutConfig(CheckedConfig):
     temperature: the only choice in sampling: training takes log-probabilities of the very distribution that was
         drawn from, and a filter (top-k, top-p, min-p) or a penalty would make it another
     rewards: weights of the parts of a verdict, `total` being the task's own sum, which None takes alone
+    family_rewards: for tasks of a mixture weights of their own, {instructions: {reward_model: 1.0}}
     reward_seconds: for the verdict on one answer; what takes longer is a named failure
     curriculum: pass_rate asks more questions of the difficulties that are solved about half of the time
     reward_model: a run of stage=reward, whose score is the part `reward_model`; null for none
@@ -23,6 +24,7 @@ class RolloutConfig(CheckedConfig):
     temperature: float
     max_rows: int
     rewards: dict[str, float] | None
+    family_rewards: dict[str, dict[str, float]] | None
     reward_seconds: float
     reward_model: str | None
     curriculum: Literal["none", "pass_rate"]
@@ -37,6 +39,13 @@ class RolloutConfig(CheckedConfig):
             raise ConfigError(f"must be above 0, not {self.reward_seconds}", "reward_seconds")
         if not any(self.weights.values()):
             raise ConfigError("gives no part a weight; null takes the task's own total", "rewards")
+        for family, weights in (self.family_rewards or {}).items():
+            if not any(weights.values()):
+                raise ConfigError("gives no part a weight", f"family_rewards.{family}")
+
+    def judged_by(self, part: str, family: str) -> bool:
+        """Whether a part has a weight in the reward of answers to this family's questions."""
+        return bool((self.family_rewards or {}).get(family, self.weights).get(part))
 
     @property
     def weights(self) -> dict[str, float]:

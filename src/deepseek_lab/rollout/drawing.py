@@ -115,7 +115,7 @@ class Drawing:
         groups = []
         for example, ids, each, texts in zip(asked, prompts, answers, said, strict=True):
             own = [next(verdicts) for _ in texts]
-            values = [self.rewarding.values(verdict) for verdict in own]
+            values = [self.rewarding.values(verdict, example) for verdict in own]
             groups.append(
                 Group(
                     example=example,

@@ -25,8 +25,8 @@ from deepseek_lab.rollout.curriculum import Curriculum
 from deepseek_lab.rollout.drawing import Clock, Drawing
 from deepseek_lab.rollout.experience import Experience
 from deepseek_lab.rollout.group import Group, sums_of
-from deepseek_lab.rollout.reward_model import RewardModel
-from deepseek_lab.rollout.rewarding import Judge, Rewarding
+from deepseek_lab.rollout.reward_model import PART, RewardModel
+from deepseek_lab.rollout.rewarding import Judge, OnlyFor, Rewarding
 
 KeptGroups = Callable[[Tensor, int], Tensor]
 """(B,) rewards of answers and the group size -> (N,) which groups need not be drawn again."""
@@ -49,7 +49,7 @@ class RolloutEngine:
         Raises ConfigError for what cannot be drawn or judged.
         """
         self.config, self.data = config, data
-        self.rewarding = Rewarding([data.task, *judges], config.weights, config.reward_seconds)
+        self.rewarding = Rewarding([data.task, *judges], config.weights, config.reward_seconds, config.family_rewards)
         self.drawing = Drawing(config, data, self.rewarding, seed)
         self.kept_groups, self.max_refills = kept_groups, max_refills
         self.curriculum = Curriculum(data.examples, seed) if config.curriculum == "pass_rate" else None
@@ -59,7 +59,8 @@ class RolloutEngine:
             None if config.reward_model is None else RewardModel.of_run(config.reward_model, data.tokenizer)
         )
         if self.reward_model is not None:
-            self.rewarding.judges.append(self.reward_model)
+            asked = OnlyFor(self.reward_model, lambda example: config.judged_by(PART, example.family))
+            self.rewarding.judges.append(asked)
         self._require_fit()
 
     @property
@@ -73,7 +74,7 @@ class RolloutEngine:
             self.reward_model.model.to(device)
 
     def _require_fit(self) -> None:
-        self.rewarding.require_parts(self.data.held_out[0])
+        self.rewarding.require_parts(self.data.held_out)
         self.drawing.require_room([*self.data.examples, *self.data.held_out], self.data.config.seq_len)
 
     @property

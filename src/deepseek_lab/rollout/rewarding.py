@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Protocol
@@ -37,17 +37,32 @@ class OutOfTime(Exception):
 class Rewarding:
     """The verdicts of all judges on answers, and their weighted sum."""
 
-    def __init__(self, judges: Sequence[Judge], weights: Mapping[str, float], seconds: float) -> None:
-        """seconds: for one answer. Raises ConfigError for a weight of a part that no judge gives."""
+    def __init__(
+        self,
+        judges: Sequence[Judge],
+        weights: Mapping[str, float],
+        seconds: float,
+        family_weights: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """seconds: for one answer; family_weights: in place of `weights` for some tasks of a mixture."""
         self.judges, self.seconds = list(judges), seconds
-        self.weights = {part: float(weight) for part, weight in weights.items() if weight}
+        self._weights = _used(weights)
+        self._family_weights = {family: _used(own) for family, own in (family_weights or {}).items()}
         self.timeouts = 0
 
-    def require_parts(self, example: Example) -> None:
-        """Raises ConfigError for a weight of a part that no judge gives for an answer to `example`."""
+    def weights_of(self, example: Example) -> dict[str, float]:
+        """The weights that count for answers to a question."""
+        return self._family_weights.get(example.family, self._weights)
+
+    def require_parts(self, examples: Sequence[Example]) -> None:
+        """Raises ConfigError for a weight of a part that no judge gives for an answer to any of the examples' kind."""
+        for example in {example.family: example for example in reversed(examples)}.values():
+            self._require_parts(example)
+
+    def _require_parts(self, example: Example) -> None:
         verdict = self.verdicts([example], [""])[0]
         known = [TOTAL, *verdict.parts]
-        for part in self.weights:
+        for part in self.weights_of(example):
             if part not in known:
                 raise ConfigError(
                     f"is no part of the reward; there are {', '.join(known)}{nearest(part, known)}", f"rewards.{part}"
@@ -58,23 +73,25 @@ class Rewarding:
         columns = [self._asked(judge, examples, completions) for judge in self.judges]
         return [_joined(row) for row in zip(*columns, strict=True)]
 
-    def values(self, verdict: Reward) -> tuple[float, float | None]:
+    def values(self, verdict: Reward, example: Example) -> tuple[float, float | None]:
         """The weighted sum of all parts but `format`, and that of `format` where it has a weight.
 
         NaN where a part that counts is missing: nobody could tell.
         """
-        parts = {TOTAL: verdict.total, **verdict.parts}
-        own = {part: weight for part, weight in self.weights.items() if part != FORMAT}
-        unjudged = any(parts.get(part) is None for part in self.weights)
+        parts, weights = {TOTAL: verdict.total, **verdict.parts}, self.weights_of(example)
+        own = {part: weight for part, weight in weights.items() if part != FORMAT}
+        unjudged = any(parts.get(part) is None for part in weights)
         answer = math.nan if unjudged else math.fsum(weight * (parts[part] or 0.0) for part, weight in own.items())
-        if FORMAT not in self.weights:
+        if FORMAT not in weights:
             return answer, None
-        return answer, math.nan if unjudged else self.weights[FORMAT] * (parts[FORMAT] or 0.0)
+        return answer, math.nan if unjudged else weights[FORMAT] * (parts[FORMAT] or 0.0)
 
     def _asked(self, judge: Judge, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         try:
             with time_limit(self.seconds * max(len(completions), 1)):
-                return _complete(judge.rewards(examples, completions), len(completions))
+                verdicts = _complete(judge.rewards(examples, completions), len(completions))
+                self.timeouts += sum(not verdict.reproducible for verdict in verdicts)
+                return verdicts
         except Exception as error:
             if len(completions) == 1:
                 return [self._failed(error)]
@@ -85,6 +102,27 @@ class Rewarding:
         self.timeouts += isinstance(error, OutOfTime)
         said = f"no verdict within {self.seconds:g} s" if isinstance(error, OutOfTime) else str(error)
         return Reward(total=None, failure=f"{type(error).__name__}: {' '.join(said.split())[:200]}")
+
+
+class OnlyFor:
+    """A judge that is asked about some questions only; of others it says nothing."""
+
+    def __init__(self, judge: Judge, wanted: Callable[[Example], bool]) -> None:
+        self.judge, self.wanted = judge, wanted
+
+    def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
+        """A verdict without parts where it is not asked."""
+        places = [place for place, example in enumerate(examples) if self.wanted(example)]
+        verdicts = [Reward(total=0.0)] * len(completions)
+        if places:
+            own = self.judge.rewards([examples[place] for place in places], [completions[place] for place in places])
+            for place, verdict in zip(places, own, strict=True):
+                verdicts[place] = verdict
+        return verdicts
+
+
+def _used(weights: Mapping[str, float]) -> dict[str, float]:
+    return {part: float(weight) for part, weight in weights.items() if weight}
 
 
 def _complete(verdicts: list[Reward], n: int) -> list[Reward]:

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.finished import FinishedRun, device_of, model_at
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Engine, Sampling
 from deepseek_lab.text.chat import Chat
@@ -89,7 +89,7 @@ def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = Non
     knobs, device = engine_config(cfg), device_of(cfg.accelerator)
     if cfg.n_threads:
         torch.set_num_threads(cfg.n_threads)
-    run = run or find_run(cfg.checkpoint)
+    run = run or model_at(cfg.checkpoint, cfg.get("weights"))
     tokenizer, model = run.tokenizer(), run.model(device)
     try:
         engine = Engine(model, **vars(knobs))

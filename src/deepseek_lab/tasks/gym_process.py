@@ -43,8 +43,8 @@ class ScoringProcess:
             self.score(0, "?")
         except SandboxError as error:
             raise ConfigError(
-                f"cannot be filtered on this machine ({error}); scoring=unsafe runs the package's scoring, which may "
-                "evaluate what the model wrote, with limits alone",
+                f"cannot be filtered on this machine ({error}); task.scoring=unsafe runs the package's scoring, which "
+                "may evaluate what the model wrote, with limits alone",
                 "scoring",
             ) from None
 

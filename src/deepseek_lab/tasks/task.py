@@ -18,11 +18,13 @@ class Example:
     """A question as a person would ask it, and the answer it should get, each as text.
 
     difficulty: grows with the work; few values, so that a curriculum can keep a pass rate for each
+    family: the task that asks, in a mixture of several
     """
 
     question: str
     answer: str
     difficulty: int = 0
+    family: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

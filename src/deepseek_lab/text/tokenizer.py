@@ -184,7 +184,7 @@ def _words(kind: PreTokenizer) -> Any:
     return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _over_bytes(model: Any, pre_tokenizer: Any) -> "tokenizers.Tokenizer":
+def over_bytes(model: Any, pre_tokenizer: Any) -> "tokenizers.Tokenizer":
     """A `tokenizers` pipeline that applies `model` to the bytes of what `pre_tokenizer` gives."""
     inner = tokenizers.Tokenizer(model)
     inner.pre_tokenizer = pre_tokenizer
@@ -221,7 +221,7 @@ class BytePairEncoding(Tokenizer):
             return self.pre_tokenizer == "deepseek_v3"
 
         def build(self, train_documents: Iterable[str]) -> "BytePairEncoding":
-            inner = _over_bytes(models.BPE(), _words(self.pre_tokenizer))
+            inner = over_bytes(models.BPE(), _words(self.pre_tokenizer))
             trainer = trainers.BpeTrainer(
                 vocab_size=self.vocab_size,
                 special_tokens=list(SPECIAL_TOKENS),
@@ -244,6 +244,6 @@ class Bytes(Tokenizer):
         def build(self, train_documents: Iterable[str] = ()) -> "Bytes":
             vocabulary = {character: byte for byte, character in enumerate(byte_alphabet())}
             whole_text = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-            inner = _over_bytes(models.BPE(vocab=vocabulary, merges=[]), whole_text)
+            inner = over_bytes(models.BPE(vocab=vocabulary, merges=[]), whole_text)
             inner.add_special_tokens(list(SPECIAL_TOKENS))
             return Bytes(inner)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from deepseek_lab.checkpoint import load_pretrained, save_pretrained
 from deepseek_lab.checkpoint.huggingface import saving
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.model.value_head import ValueModel
 from tests.model.tiny import build, grouped, latent, mixture
 from tests.published_folders import edit_config, tensors_of, theirs_of, write, write_with_mtp
 
@@ -295,6 +296,11 @@ def test_a_network_without_a_published_class_is_refused_by_its_field(config, fie
         save_pretrained(build(**config), tmp_path / "out")
     assert field in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_value_model_is_no_language_model(tmp_path):
+    with pytest.raises(ConfigError, match="is a ValueModel"):
+        save_pretrained(ValueModel.around(build()), tmp_path / "out")
 
 
 def test_what_cannot_be_written_leaves_the_target_as_it_was(sound, tmp_path, monkeypatch):

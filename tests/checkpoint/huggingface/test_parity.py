@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from deepseek_lab.checkpoint import load_pretrained, save_pretrained
 from deepseek_lab.generation import generate
+from tests.model.tiny import build, mixture
 from tests.published_folders import (
     BASE,
     LINEAR,
@@ -192,3 +194,21 @@ def test_another_dtype_on_the_way_leaves_the_selection_bias_wide(tmp_path):
     save_pretrained(load_pretrained(tmp_path / "there"), tmp_path / "cast", dtype=torch.bfloat16)
     require_same_files(tmp_path / "narrow", tmp_path / "cast")
     assert tensors_of(tmp_path / "cast")["model.layers.1.mlp.gate.e_score_correction_bias"].dtype == torch.float32
+
+
+def test_a_tied_folder_that_stores_its_head_all_the_same(tmp_path):
+    write(theirs_of("llama", tie_word_embeddings=True), tmp_path / "there")
+    tensors = tensors_of(tmp_path / "there")
+    twice = tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
+    save_file(twice, tmp_path / "there" / "model.safetensors", metadata={"format": "pt"})
+    model = load_pretrained(tmp_path / "there")
+    assert model.head.weight is model.embedding.weight
+    assert model.embedding.weight.requires_grad
+    save_pretrained(model, tmp_path / "back")
+    assert "lm_head.weight" not in tensors_of(tmp_path / "back")
+
+
+def test_a_mixture_without_shared_experts(tmp_path):
+    config = {"n_shared_experts": 0, "n_dense_layers": 1}
+    save_pretrained(build(ffn=mixture(**config)), tmp_path)
+    assert load_pretrained(tmp_path).blocks[1].ffn.shared is None

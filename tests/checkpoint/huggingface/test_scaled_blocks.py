@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deepseek_lab.checkpoint import load_pretrained, save_pretrained
-from deepseek_lab.config import DataError
+from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.generation import generate
 from deepseek_lab.precision.quantise import Rounding, quantise
 from tests.published_folders import edit_config, tensors_of, theirs_of, write, write_with_mtp
 
@@ -114,3 +115,38 @@ def test_other_quantisations(change, named, tmp_path):
     save_file(tensors | {name: tensors[name].to(torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="no config that says"):
         load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("stored_as", ["fp8", "wide"])
+def test_kept_in_fp8_a_model_computes_what_its_widened_weights_do(stored_as, tmp_path):
+    write_with_mtp(tmp_path / "there", **WIDE)
+    model = load_pretrained(tmp_path / "there")
+    save_pretrained(model, tmp_path / "fp8", fp8=True)
+    wide = load_pretrained(tmp_path / "fp8")  # dequantised on load
+    kept = load_pretrained(tmp_path / ("fp8" if stored_as == "fp8" else "there"), keep_fp8=True)
+    ids_BT = torch.randint(97, (2, 20))
+    with torch.no_grad():
+        wanted, got = wide(ids_BT, mtp=True), kept(ids_BT, mtp=True)
+        torch.testing.assert_close(got.logits, wanted.logits, atol=1e-4, rtol=0)
+        torch.testing.assert_close(got.mtp_logits(1), wanted.mtp_logits(1), atol=1e-4, rtol=0)
+    prompt = ids_BT[:1, :8]
+    assert torch.equal(generate(kept, prompt, 8, temperature=0.0), generate(wide, prompt, 8, temperature=0.0))
+    assert _bytes(kept) < 0.5 * _bytes(wide)  # embedding and head are wide, and no small part of a tiny model
+    with pytest.raises(ConfigError, match="keep_fp8"):
+        save_pretrained(kept, tmp_path / "out")
+
+
+def _bytes(model):
+    return sum(tensor.numel() * tensor.itemsize for tensor in model.state_dict().values())
+
+
+def test_blocks_of_another_width_are_widened_but_not_kept(tmp_path):
+    write(theirs_of("llama"), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = "model.layers.1.mlp.down_proj.weight"
+    scale, narrow = torch.rand(4, 5), torch.randn(64, 80).to(torch.float8_e4m3fn)
+    save_file(tensors | {name: narrow, f"{name}_scale_inv": scale}, tmp_path / "model.safetensors")
+    edit_config(tmp_path, quantization_config=FP8 | {"weight_block_size": [16, 16]})
+    assert torch.equal(load_pretrained(tmp_path).blocks[1].ffn.down.weight, reference(narrow, scale, 16))
+    with pytest.raises(DataError, match="blocks of 16 columns cannot be kept"):
+        load_pretrained(tmp_path, keep_fp8=True)

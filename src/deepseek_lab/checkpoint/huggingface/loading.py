@@ -2,31 +2,37 @@
 
 The network is built on `meta`, compared with the files, and only then given memory; each tensor is read straight
 into its place, or through one buffer of its own size where its dtype changes. With several ranks each tensor is
-read by one of them, in turn, and sent to the others: every byte leaves the disk once.
+read by the one that has read least, and sent to the others: every byte leaves the disk once.
 """
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from deepseek_lab.checkpoint.huggingface.kept_narrow import fill_narrow, keep_narrow, narrow_pair
 from deepseek_lab.checkpoint.huggingface.origin import Origin, remember
-from deepseek_lab.checkpoint.huggingface.scaled_blocks import SCALE
+from deepseek_lab.checkpoint.huggingface.scaled_blocks import scale_of
 from deepseek_lab.checkpoint.huggingface.source import FLOATS, Source
 from deepseek_lab.checkpoint.huggingface.tensor_file import as_bytes
 from deepseek_lab.config import ConfigError
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.precision.stored import NARROW
 
 
 def load_pretrained(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    keep_fp8: bool = False,
 ) -> Transformer:
     """The language model of a folder, in eval mode; selection biases stay in fp32 whatever `dtype` is.
 
     path: a folder with config.json and safetensors, of a `model_type` that `families` knows
+    keep_fp8: the products of attention and FFNs stay in FP8 (or become it) and are widened to `dtype` as they run;
+        such a model can be used, not trained or saved
     Raises DataError, in one line, for a folder that is damaged, incomplete, or of an unknown kind.
     """
     if dtype not in FLOATS:
@@ -34,6 +40,8 @@ def load_pretrained(
     source = Source(Path(path).expanduser())
     source.require_fit()
     model = source.blueprint
+    if keep_fp8:
+        keep_narrow(model, dtype)
     allocate(model, dtype, torch.device(device))
     _fill(model, source)
     with_copies = any(source.stored(name) in source.folder for name in source.copies)
@@ -42,10 +50,11 @@ def load_pretrained(
 
 
 def allocate(model: Transformer, dtype: torch.dtype, device: torch.device) -> None:
-    """Gives a model on `meta` memory without numbers; buffers keep their dtype, ties stay ties."""
+    """Gives a model on `meta` memory without numbers; buffers and FP8 keep their dtype, ties stay ties."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            empty = torch.empty(parameter.shape, dtype=dtype, device=device)
+            width = parameter.dtype if parameter.dtype == NARROW else dtype
+            empty = torch.empty(parameter.shape, dtype=width, device=device)
             setattr(module, name, nn.Parameter(empty, requires_grad=parameter.requires_grad))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty_like(buffer, device=device))
@@ -56,25 +65,35 @@ def allocate(model: Transformer, dtype: torch.dtype, device: torch.device) -> No
 @torch.no_grad()
 def _fill(model: Transformer, source: Source) -> None:
     tensors = model.state_dict(keep_vars=True)
-    for turn, stored in enumerate(source.folder.names):
-        name = source.wrapping.inner(stored)
-        if name in source.places:
-            place = source.places[name]
-            _read(source, stored, place.view(tensors[place.ours].detach()), turn)
-    for name, ours in source.copies.items():
+    bytes_of_rank = [0] * _ranks()
+    for stored in source.folder.names:
+        place = source.places.get(source.wrapping.inner(stored))
+        if place is None:
+            continue
+        pair = narrow_pair(model, place.ours)
+        whole = (tensors[place.ours].detach(),) if pair is None else pair
+        views = [place.view(tensor) for tensor in whole]
+        owner = bytes_of_rank.index(min(bytes_of_rank))
+        bytes_of_rank[owner] += source.folder.entry(stored).n_bytes
+        if _rank() == owner:
+            _read(source, stored, views)
+        for view in views if _ranks() > 1 else ():
+            dist.broadcast(as_bytes(view), src=owner)
+    for name, ours in source.copies.items() if _rank() == 0 else ():
         if source.stored(name) in source.folder:
             _compare(source, source.stored(name), tensors[ours])
 
 
-def _read(source: Source, name: str, into: Tensor, turn: int) -> None:
-    """Fills a part of the model with a tensor of the folder."""
+def _read(source: Source, name: str, into: list[Tensor]) -> None:
+    """Fills a part of the model, one tensor or a narrow pair, with a tensor of the folder."""
     entry = source.folder.entry(name)
-    if _ranks() > 1:
-        into.copy_(_from_one_rank(lambda: _restored(source, name), entry.shape, turn, into))
-    elif entry.dtype == into.dtype and into.device.type == "cpu":
-        source.folder.read(name, into)
+    if len(into) == 2:
+        wide = source.folder.read(name) if entry.dtype in FLOATS else None
+        fill_narrow(source, name, into[0], into[1], wide)
+    elif entry.dtype == into[0].dtype and into[0].device.type == "cpu":
+        source.folder.read(name, into[0])
     else:
-        into.copy_(_restored(source, name))
+        into[0].copy_(_restored(source, name))
 
 
 def _restored(source: Source, name: str) -> Tensor:
@@ -83,20 +102,15 @@ def _restored(source: Source, name: str) -> Tensor:
     if tensor.dtype in FLOATS:
         return tensor
     assert source.blocks is not None, "compared before"
-    return source.blocks.restore(tensor, source.folder.read(name.removesuffix(".weight") + SCALE))
+    return source.blocks.restore(tensor, source.folder.read(scale_of(name)))
 
 
 def _ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def _from_one_rank(read: Callable[[], Tensor], shape: tuple[int, ...], turn: int, like: Tensor) -> Tensor:
-    """What rank `turn` (counted round) reads, on every rank, in the dtype and on the device of `like`."""
-    owner = turn % _ranks()
-    mine = read().to(like) if dist.get_rank() == owner else torch.empty(shape, dtype=like.dtype, device=like.device)
-    mine = mine.contiguous()
-    dist.broadcast(as_bytes(mine), src=owner)
-    return mine
+def _rank() -> int:
+    return dist.get_rank() if _ranks() > 1 else 0
 
 
 def _compare(source: Source, name: str, main: Tensor) -> None:

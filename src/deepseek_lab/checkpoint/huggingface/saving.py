@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.huggingface.folder import CONFIG, INDEX, SINGLE
@@ -23,12 +23,13 @@ from deepseek_lab.checkpoint.huggingface.scaled_blocks import (
     RELEASED,
     SCALE,
     is_scaled,
-    narrowed,
     quantisation,
+    scale_of,
 )
 from deepseek_lab.checkpoint.huggingface.tensor_file import Description, write_tensors
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.precision.stored import StoredLinear, narrowed
 
 SHARD_BYTES = 5_000_000_000
 _NOT_WRITTEN_BACK = {"auto_map", "quantization_config", "_name_or_path", "transformers_version", "dtype"}
@@ -54,6 +55,7 @@ def save_pretrained(
     beside: writes further files (a tokenizer's) into the folder it is given, which is not yet `path`
     Raises ConfigError, naming the field, for a network that no published class computes; OSError from the disk.
     """
+    _require_whole(model)
     origin = origin_of(model)
     config = _config(model, origin, dtype, fp8, tokens)
     content = _Content(model, config["model_type"], origin.with_copies, dtype, fp8)
@@ -74,6 +76,14 @@ def save_pretrained(
         shutil.rmtree(partial, ignore_errors=True)
         if made and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _require_whole(model: nn.Module) -> None:
+    """Raises ConfigError for what is no language model, or keeps its weights in a form of its own."""
+    if not isinstance(model, Transformer):
+        raise ConfigError(f"is a {type(model).__name__}, and only a Transformer has a published class", "model")
+    if any(isinstance(module, StoredLinear) for module in model.modules()):
+        raise ConfigError("was loaded with keep_fp8, and is to be used, not saved; load it without", "model")
 
 
 def _config(
@@ -114,7 +124,7 @@ class _Content:
             tensor = self._tensor(name)
             shape = tuple(tensor.shape)
             if self._fp8 and is_scaled(name, shape):
-                scale = Description(name.removesuffix(".weight") + SCALE, torch.float32, RELEASED.scale_shape(shape))
+                scale = Description(scale_of(name), torch.float32, RELEASED.scale_shape(shape))
                 yield [Description(name, torch.float8_e4m3fn, shape), scale]
             else:
                 yield [Description(name, self._width(tensor, name), shape)]
@@ -129,7 +139,7 @@ class _Content:
         if not (self._fp8 and is_scaled(name, tuple(tensor.shape))):
             return tensor
         narrow, scale = narrowed(tensor)
-        self._scale = (name.removesuffix(".weight") + SCALE, scale)
+        self._scale = (scale_of(name), scale)
         return narrow
 
     def _tensor(self, name: str) -> Tensor:

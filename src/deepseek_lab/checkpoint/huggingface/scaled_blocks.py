@@ -7,14 +7,16 @@ in fp32, which, whatever its name says, is multiplied. Blocks at the edges cover
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from deepseek_lab.config import DataError
-from deepseek_lab.precision.quantise import Rounding, store
 
 SCALE = ".weight_scale_inv"
-_WEIGHT = Rounding("128x128")
+
+
+def scale_of(weight: str) -> str:
+    """The name of a weight's scales."""
+    return weight.removesuffix(".weight") + SCALE
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def block_format(config: Any, where: str) -> BlockFormat | None:
 
 
 def quantisation() -> dict[str, Any]:
-    """The `quantization_config` of what `narrowed` writes."""
+    """The `quantization_config` of what `save_pretrained` writes."""
     return {
         "quant_method": "fp8",
         "fmt": "e4m3",
@@ -69,10 +71,3 @@ def is_scaled(name: str, shape: tuple[int, ...]) -> bool:
     """Whether DeepSeek stores this published tensor in FP8: the products of attention and FFNs, not the router."""
     inside = ".self_attn." in name or ".mlp." in name
     return inside and len(shape) == 2 and name.endswith(".weight") and not name.endswith(".mlp.gate.weight")
-
-
-def narrowed(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, C) -> the same in e4m3, and fp32 scales of its blocks."""
-    stored = store(weight.detach(), _WEIGHT)
-    assert stored.scale is not None, "blocks have scales"
-    return stored.values[: weight.shape[0], : weight.shape[1]], stored.scale.to(torch.float32)

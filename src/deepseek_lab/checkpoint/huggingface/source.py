@@ -11,7 +11,7 @@ from deepseek_lab.checkpoint.huggingface.families import ARCHITECTURES, read_fam
 from deepseek_lab.checkpoint.huggingface.folder import CONFIG, TensorFolder
 from deepseek_lab.checkpoint.huggingface.keys import STALE, Place, copies, places, tensors_of
 from deepseek_lab.checkpoint.huggingface.plain_json import read_json
-from deepseek_lab.checkpoint.huggingface.scaled_blocks import SCALE, BlockFormat, block_format
+from deepseek_lab.checkpoint.huggingface.scaled_blocks import SCALE, BlockFormat, block_format, scale_of
 from deepseek_lab.checkpoint.huggingface.wrapped import unwrap
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model.transformer import Transformer
@@ -138,7 +138,7 @@ class Source:
             return None
         if self.blocks is None or entry.dtype != torch.float8_e4m3fn:
             return f"{name} holds {str(entry.dtype).removeprefix('torch.')}, and no config that says what it stands for"
-        scale = name.removesuffix(".weight") + SCALE
+        scale = scale_of(name)
         if scale not in self.folder:
             return f"{name} has no {scale.rpartition('.')[2]} beside it"
         given = self.folder.entry(scale)

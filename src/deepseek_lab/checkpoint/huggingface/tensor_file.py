@@ -53,6 +53,11 @@ class Entry:
     start: int
     end: int
 
+    @property
+    def n_bytes(self) -> int:
+        """Of its numbers."""
+        return self.end - self.start
+
 
 class TensorFile:
     """The tensors of one file. Raises DataError, in one line, for a file that is not whole and sound."""

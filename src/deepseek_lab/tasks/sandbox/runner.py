@@ -81,7 +81,8 @@ class Sandbox:
             first = self.outcomes("def f(a):\n    return a + 1", "f", [[1]])[0]
         except SandboxError as error:
             raise ConfigError(
-                f"cannot be {self.config.kind} on this machine ({error}); sandbox=unsafe runs code with limits alone",
+                f"cannot be {self.config.kind} on this machine ({error}); "
+                "task.sandbox=unsafe runs code with limits alone",
                 "sandbox",
             ) from None
         if first.value != 2:

@@ -1,0 +1,134 @@
+"""A recipe: named steps in a row, each a script with its overrides, and the earlier step it starts from.
+
+Nothing here knows what a step does. A step is a command line that could be typed; `{steps.<name>}` in it stands for
+the folder of an earlier step, `start` is short for `init_from=` (of train) or `checkpoint=` (of the others).
+`test` names measurements that every trained step gets beside its own result.
+
+Left out: steps that depend on what an earlier one measured, but for `equal_flops`, which gives a control as many
+steps as cost what others have cost.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from deepseek_lab.config import CheckedConfig, ConfigError, nearest
+
+C = TypeVar("C", bound=CheckedConfig)
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+REFERENCE = re.compile(r"\{steps\.([^}]*)\}")
+Script = Literal["train", "evaluate", "rejection_sampling"]
+START_KEY: dict[str, str] = {"train": "init_from", "evaluate": "checkpoint", "rejection_sampling": "checkpoint"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(CheckedConfig):
+    """One command line.
+
+    what: in a report, in a few words
+    minutes: how long it is expected to take, on two cores
+    tests: which of the recipe's tests it gets; test_overrides: theirs for this step, how it is asked
+    equal_flops: steps whose cost together (training and generation) a train step may spend
+    control: not on the road itself but beside it, to compare with
+    """
+
+    script: Script = "train"
+    start: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    minutes: float = 1.0
+    what: str = ""
+    tests: list[str] = field(default_factory=list)
+    test_overrides: list[str] = field(default_factory=list)
+    equal_flops: list[str] = field(default_factory=list)
+    control: bool = False
+
+    def check(self) -> None:
+        if self.minutes <= 0:
+            raise ConfigError(f"must be above 0, not {self.minutes}", "minutes")
+        if self.equal_flops and self.script != "train":
+            raise ConfigError(f"belongs to a step that trains, not to script: {self.script}", "equal_flops")
+
+    @property
+    def needs(self) -> list[str]:
+        """The steps whose results it reads, each once."""
+        named = [name for override in self.overrides for name in REFERENCE.findall(override)]
+        return list(dict.fromkeys([*([self.start] if self.start else []), *named, *self.equal_flops]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(CheckedConfig):
+    """A measurement: overrides of scripts/evaluate.py."""
+
+    overrides: list[str]
+    minutes: float = 0.3
+    what: str = ""
+
+
+class Recipe:
+    """The steps in the order in which they run."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(CheckedConfig):
+        """name: of its folder; common: overrides of every step that trains, behind its own; seeds: a road for each.
+
+        compare: for a step the others that a report holds against it, question by question
+        """
+
+        name: str
+        title: str
+        seeds: list[int]
+        common: list[str]
+        tests: dict[str, Any]
+        compare: dict[str, list[str]]
+        steps: dict[str, Any]
+
+        def check(self) -> None:
+            if not NAME.fullmatch(self.name):
+                raise ConfigError(f"must be small letters, digits and _, not {self.name!r}", "name")
+            if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+                raise ConfigError(f"must be different whole numbers from 0 up, not {self.seeds}", "seeds")
+            if not self.steps:
+                raise ConfigError("must hold one step at least", "steps")
+            recipe = self.build()
+            earlier: list[str] = []
+            for name, step in recipe.steps.items():
+                recipe.check_step(name, step, earlier)
+                earlier.append(name)
+            for name in [*self.compare, *(other for others in self.compare.values() for other in others)]:
+                if name not in recipe.steps:
+                    raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "compare")
+
+        def build(self) -> "Recipe":
+            return Recipe(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.steps = {name: _read(Step, values, f"steps.{name}") for name, values in config.steps.items()}
+        self.tests = {name: _read(Measurement, values, f"tests.{name}") for name, values in config.tests.items()}
+
+    def check_step(self, name: str, step: Step, earlier: list[str]) -> None:
+        """Raises ConfigError unless all it needs stands before it."""
+        if not NAME.fullmatch(name):
+            raise ConfigError("must be small letters, digits and _: it names a folder", f"steps.{name}")
+        for needed in step.needs:
+            if needed not in earlier:
+                where = "stands behind it" if needed in self.steps else f"is no step{nearest(needed, earlier)}"
+                raise ConfigError(f"needs '{needed}', which {where}", f"steps.{name}")
+        for test in step.tests:
+            if test not in self.tests:
+                raise ConfigError(f"names no test: {test}{nearest(test, self.tests)}", f"steps.{name}.tests")
+
+
+def _read(kind: type[C], values: Any, path: str) -> C:
+    """A plain mapping as a checked config. Raises ConfigError with the path of the key."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"must be a mapping, not {values!r}", path)
+    for key in values:
+        if key not in kind.__dataclass_fields__:
+            raise ConfigError(f"is unknown{nearest(str(key), kind.__dataclass_fields__)}", f"{path}.{key}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise error.at(path) from None
+    except TypeError as error:
+        raise ConfigError(f"is not complete: {error}", path) from None
