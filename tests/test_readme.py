@@ -107,6 +107,8 @@ def adapted(command, logs, run):
         words.append("loss.max_refills=1")
     if words[0] == "scripts/preflight.py":
         words += ["questions=2", "steps=1", "batch_size=2", "rollout.max_new_tokens=8"]
+    if "debug=profile" in words:
+        words += ["profile.warmup=1", "profile.steps=1"]
     if "data=mixture" in words:
         words = [word.replace("corpus.folder", "corpus.sources.code.folder") for word in words]
         words.append("data.corpus.sources.packages.packages=[hydra]")
