@@ -104,9 +104,13 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
     figure = Figure(figsize=(4 * len(batches) + 0.5, 3.4), layout="constrained")
     for axes, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
         mine = [result for result in results if result["batch"] == batch]
+        contexts = [result["context"] for result in mine]
         for way in (EXPANDED, FULL, ABSORBED):
             ms = [median(result["seconds"][way]) * 1e3 for result in mine]
-            axes.loglog([result["context"] for result in mine], ms, "o-", label=way)
+            axes.loglog(contexts, ms, "o-", label="full keys and values" if way == FULL else way)
+        axes.set_xticks(contexts, [f"{context:,}" for context in contexts], fontsize=8)
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_title(f"{batch} row{'s' * (batch > 1)}", fontsize=10)
         axes.set_xlabel("tokens of context")
     figure.axes[0].set_ylabel("milliseconds a step and layer")
