@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from deepseek_lab.command_line.composition import composer_of
 from deepseek_lab.experiment.preflight_modes import Attempted, attempted, direct, thinking
-from deepseek_lab.experiment.preflight_step import composing
 from deepseek_lab.experiment.preflight_verdict import verdict
 from deepseek_lab.generation import Completion
 from deepseek_lab.rollout.group import Group
@@ -179,7 +179,7 @@ def test_without_timing_and_what_is_refused(base, capsys):
 
 
 def test_the_template_of_r1_zero_holds_the_question_and_names_the_tags():
-    with composing("preflight") as composer:
+    with composer_of("preflight") as composer:
         prompt = composer.compose(["template=r1_zero", "checkpoint=x"]).template.prompt
     assert prompt.endswith("User: {question}. Assistant:")
     assert "\n" not in prompt

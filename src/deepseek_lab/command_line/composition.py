@@ -7,6 +7,7 @@ never taken out).
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from deepseek_lab.command_line.naming import PROJECT_ROOT
 from deepseek_lab.config import ConfigError, closest, nearest
 
 NO_SUCH_OPTION = {
@@ -218,3 +220,17 @@ class Composer:
             return list(dotted_keys(self._raw(overrides, RunMode.MULTIRUN)))
         except (HydraException, OmegaConfBaseException, yaml.YAMLError):
             return list(dotted_keys(self.base))
+
+
+@contextmanager
+def composer_of(script: str) -> Iterator[Composer]:
+    """A Composer of the project's own configs of another script, while Hydra runs this one: it keeps one at a time."""
+    ours = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with Composer(PROJECT_ROOT / "conf", script) as composer:
+            yield composer
+    finally:
+        GlobalHydra.instance().clear()
+        if ours is not None:
+            GlobalHydra.instance().initialize(ours)

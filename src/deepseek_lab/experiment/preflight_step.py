@@ -8,17 +8,15 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.composition import composer_of
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.finished import FinishedRun
@@ -46,21 +44,9 @@ class Step:
         return self.rollout + self.reward + self.update
 
 
-@contextlib.contextmanager
-def composing(script: str) -> Iterator[Composer]:
-    """A Composer of another script's configs, also where Hydra is running one: it goes on as it was afterwards."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with Composer(PROJECT_ROOT / "conf", script) as composer:
-            yield composer
-    finally:
-        GlobalHydra.instance().hydra = running
-
-
 def train_config(cfg: DictConfig, run: FinishedRun | PublishedModel) -> DictConfig:
     """The config of the iterations: stage=grpo with this task, prompt, rollout, loss and start. Raises ConfigError."""
-    with composing("train") as composer:
+    with composer_of("train") as composer:
         composed = task_config(composer.compose(["stage=grpo"]))
     OmegaConf.set_struct(composed, False)
     # A published model brings its own network wherever training starts from it.

@@ -4,30 +4,11 @@ Not the words are hashed but their result, so an experiment file that was change
 config typed in another way makes the same. Left out: the source code, as in a sweep.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
-from hydra.core.global_hydra import GlobalHydra
-
-from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.composition import composer_of
 from deepseek_lab.command_line.jobs import check_values
 from deepseek_lab.command_line.naming import job_hash
-
-
-@contextmanager
-def composer_of(script: str) -> Iterator[Composer]:
-    """Composes command lines of another script while Hydra knows this one: it keeps one at a time."""
-    ours = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with Composer(PROJECT_ROOT / "conf", script) as composer:
-            yield composer
-    finally:
-        GlobalHydra.instance().clear()
-        if ours is not None:
-            GlobalHydra.instance().initialize(ours)
 
 
 @lru_cache(maxsize=1024)

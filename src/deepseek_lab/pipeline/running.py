@@ -11,11 +11,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from deepseek_lab.command_line.composition import composer_of
 from deepseek_lab.command_line.run_lock import written
 from deepseek_lab.pipeline import attempts
 from deepseek_lab.pipeline.checking import read_recipe
 from deepseek_lab.pipeline.costs import steps_for_equal_flops
-from deepseek_lab.pipeline.identity import composer_of
 from deepseek_lab.pipeline.minutes import minutes_table
 from deepseek_lab.pipeline.planned import PlannedStep, planned
 from deepseek_lab.pipeline.record import write_record
