@@ -6,7 +6,7 @@ task's YAML may name Python code, which it runs: `lm_eval.include_path` is for f
 
 Left out: chat templates and images.
 
-Shapes: B requests, T positions, V vocabulary.
+Shapes: B requests, T positions, D width, V vocabulary.
 """
 
 import json
@@ -73,13 +73,14 @@ class SpeakerLM(TemplateLM):  # type: ignore[misc]
     def _scored(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether greedy decoding would have said it."""
         longest = self.speaker.max_seq_len
+        pairs = [(context, said[-longest:]) for context, said in pairs]
         rows = [[*context, *said][-longest - 1 :] for context, said in pairs]
         width, device = max(map(len, rows)) - 1, self.model.head_weight_VD.device
         ids_BT = torch.tensor([row[:-1] + [0] * (width + 1 - len(row)) for row in rows], device=device)
-        logp_BTV = self.model(ids_BT).logits.float().log_softmax(-1)
+        hidden_BTD = self.model(ids_BT).hidden_BTD
         found = []
-        for row, logp_TV, (_, said) in zip(rows, logp_BTV, pairs, strict=True):
-            own_TV = logp_TV[len(row) - 1 - len(said) : len(row) - 1]
+        for row, hidden_TD, (_, said) in zip(rows, hidden_BTD, pairs, strict=True):
+            own_TV = self.model.head(hidden_TD[len(row) - 1 - len(said) : len(row) - 1]).float().log_softmax(-1)
             target_T = torch.tensor(row[-len(said) :], device=device)
             logprob = float(own_TV.gather(1, target_T[:, None]).double().sum())
             found.append((logprob, bool((own_TV.argmax(-1) == target_T).all())))
