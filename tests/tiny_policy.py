@@ -1,18 +1,13 @@
 """A whole on-policy run in a second: a network of a few thousand weights that learns to write the letter b."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from deepseek_lab.config import CheckedConfig
 from deepseek_lab.data.prompts import PromptData
-from deepseek_lab.model.attention.grouped import GroupedAttention
-from deepseek_lab.model.ffn.dense import DenseFeedForward
-from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.model.mtp import MultiTokenPrediction
-from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.policy_loss import PolicyLoss
 from deepseek_lab.rollout.config import RolloutConfig
@@ -20,7 +15,7 @@ from deepseek_lab.stages.on_policy_config import GrpoConfig, PpoConfig
 from deepseek_lab.tasks.task import Example, Reward, Split
 from deepseek_lab.text.question_prompt import QuestionPrompt
 from deepseek_lab.text.tokenizer import Bytes
-from tiny_run import NO_BALANCE, TinyAdamW
+from tiny_run import NO_BALANCE, TinyAdamW, tiny_config
 
 VOCABULARY = 266
 LOSS = {
@@ -114,27 +109,7 @@ def policy_loss(**knobs: Any) -> PolicyLoss:
 
 def policy(moe: bool = True, depth: int = 0, seed: int = 1) -> Transformer:
     torch.manual_seed(seed)
-    ffn: Any = DenseFeedForward.Config(intermediate_size=16)
-    if moe:
-        ffn = MixtureOfExperts.Config(
-            n_routed_experts=4,
-            n_activated_experts=2,
-            moe_intermediate_size=8,
-            n_shared_experts=1,
-            n_dense_layers=1,
-            intermediate_size=16,
-        )
-    return Transformer.Config(
-        dim=16,
-        n_layers=2,
-        vocab_size=VOCABULARY,
-        max_seq_len=64,
-        init_std=0.1,
-        rope=RopeConfig(),
-        attention=GroupedAttention.Config(n_heads=2, n_kv_heads=1),
-        ffn=ffn,
-        mtp=MultiTokenPrediction.Config(depth=depth),
-    ).build()
+    return replace(tiny_config(moe, depth), vocab_size=VOCABULARY, init_std=0.1).build()
 
 
 def prompt_data(seed: int = 1, batch_size: int = 3, task: Any = None, **knobs: Any) -> PromptData:
