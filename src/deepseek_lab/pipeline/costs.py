@@ -1,12 +1,12 @@
 """What a step has cost, in FLOPs: its training, and the tokens it drew to learn from.
 
 A training token costs what `planning.counts` says (forward and backward); a drawn one a forward pass, a third of
-that. Attention over a shorter or longer text than `data.seq_len` is not told apart.
+that. Attention over a shorter or longer text than `data.seq_len` is not told apart. Left out: what a reward model
+reads.
 """
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,31 @@ from deepseek_lab.config import DataError
 from deepseek_lab.pipeline.planned import PlannedStep
 
 DRAWN = "sampling/tokens"
+COUNTS = "counts.json"
+"""Of rejection sampling: what it kept, and the tokens it drew."""
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
-    """A run's `summary.json`; empty for a step that trains nothing. Raises DataError for a broken one."""
-    path = folder / "summary.json"
+def flops_of(step: PlannedStep) -> float:
+    """Of a step that is done, its measurements apart; 0 where it neither trains nor draws to learn from."""
+    if step.script == "rejection_sampling":
+        return _drawing(step)
+    summary = content_of(step.folder / "summary.json")
+    if not summary:
+        return 0.0
+    drawn = float(summary["metrics"].get(DRAWN, 0.0))
+    return float(summary["counts"]["flops_per_token"]) * (float(summary["tokens"]) + drawn / 3)
+
+
+def _drawing(step: PlannedStep) -> float:
+    """Of rejection sampling from an earlier step; 0 from a checkpoint of elsewhere, whose size is not on record."""
+    start = next((needed for needed in step.needs if needed.name == step.step.start), None)
+    summary = content_of(start.folder / "summary.json") if start else {}
+    drawn = float(content_of(step.folder / COUNTS).get("tokens", 0.0))
+    return float(summary["counts"]["flops_per_token"]) * drawn / 3 if summary else 0.0
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """A json file; empty where there is none. Raises DataError for a broken one."""
     if not path.exists():
         return {}
     try:
@@ -28,21 +48,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return content
 
 
-def flops_of(folder: Path) -> float:
-    """Of the run in `folder`; 0 for a step that trains nothing."""
-    summary = summary_of(folder)
-    if not summary:
-        return 0.0
-    drawn = float(summary["metrics"].get(DRAWN, 0.0))
-    return float(summary["counts"]["flops_per_token"]) * (float(summary["tokens"]) + drawn / 3)
-
-
 def steps_for_equal_flops(step: PlannedStep, tokens_a_step: int, flops_per_token: float) -> int:
     """How many optimiser steps cost what the steps named by `equal_flops` have cost, one at least."""
-    spent = sum(flops_of(needed.folder) for needed in step.needs if needed.name in step.step.equal_flops)
+    spent = sum(flops_of(needed) for needed in step.needs if needed.name in step.step.equal_flops)
     return max(1, math.floor(spent / (tokens_a_step * flops_per_token)))
-
-
-def total_flops(steps: Sequence[PlannedStep]) -> float:
-    """Of several steps together."""
-    return sum(flops_of(step.folder) for step in steps)

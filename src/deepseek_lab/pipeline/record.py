@@ -44,5 +44,5 @@ def _row(step: PlannedStep, root: Path) -> dict[str, Any]:
         "planned_minutes": step.minutes,
         "seconds": attempts.seconds(step.folder),
         "attempts": attempts.count(step.folder),
-        "flops": flops_of(step.folder),
+        "flops": flops_of(step),
     }

@@ -24,6 +24,7 @@ from deepseek_lab.config import CheckedConfig, ConfigError, nearest
 from deepseek_lab.experiment.attempts import DONE, Attempts, AttemptsTest, attempted
 from deepseek_lab.experiment.configs import task_of
 from deepseek_lab.experiment.finished import device_of, find_run
+from deepseek_lab.pipeline.costs import COUNTS
 from deepseek_lab.serving.speaker import engine_config, load_speaker, sampling_of
 from deepseek_lab.tasks.task import Task
 
@@ -96,7 +97,9 @@ def sample(cfg: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "kept.jsonl", _lines(rows))
     write_text_atomically(folder / "pairs.jsonl", _lines([pair for one in attempts for pair in pairs_of(one)]))
-    write_text_atomically(folder / "counts.json", json.dumps({"kept": len(rows), **counts}, indent=1) + "\n")
+    drawn = sum(sum(one.lengths) for one in attempts)
+    content = {"kept": len(rows), "tokens": drawn, **counts}
+    write_text_atomically(folder / COUNTS, json.dumps(content, indent=1) + "\n")
     write_text_atomically(folder / DONE, "")
 
 
