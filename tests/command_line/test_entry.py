@@ -203,7 +203,7 @@ def _script(*arguments):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("attention=mqla", "error: attention has no option 'mqla'; did you mean 'mla'?"),
+        ("attention=mqla", "error: attention has no option 'mqla'; did you mean 'mqa'? (options: gqa, mha, mla, mqa)"),
         ("model.n_heads=5", "error: model.n_heads = 5 does not cut model.dim=64 into heads of an even width"),
         ("trainer.max_steps=0", "error: trainer.max_steps must be at least 1, not 0"),
     ],
