@@ -11,9 +11,10 @@ if [ "${1:-}" = slow ]; then
     shift
     set -- -m slow "$@"
 elif [ $# -eq 0 ]; then
-    # A few at a time; slow ones alone, for they start processes and measure.
+    # A few at a time, in stretches of neighbours that share what a module prepares; slow ones alone, for they start
+    # processes and measure.
     cores="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
-    set -- -n "$((cores < 4 ? cores : 4))"
+    set -- -n "$((cores < 4 ? cores : 4))" --dist worksteal
 fi
 # The tests are tiny: more threads than one only wait for each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

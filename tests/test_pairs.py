@@ -8,13 +8,15 @@ from itertools import combinations, product
 
 import pytest
 import torch
+import yaml
 
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.checking import check
-from deepseek_lab.experiment.configs import read_configs
+from deepseek_lab.experiment.configs import read_model
 
+CONF = PROJECT_ROOT / "conf"
 SHARED = {"base", "published"}
 """Sheets that others build on and that are no choice themselves."""
 PARTS = ("attention", "ffn", "mtp", "balance")
@@ -23,7 +25,7 @@ PARTS = ("attention", "ffn", "mtp", "balance")
 @pytest.fixture(scope="module")
 def composer():
     register_resolvers()
-    with Composer(PROJECT_ROOT / "conf", "train") as composer:
+    with Composer(CONF, "train") as composer:
         yield composer
 
 
@@ -31,12 +33,19 @@ def options(composer, group):
     return [f"{group}={name}" for name in composer.options(group) if name not in SHARED]
 
 
+def stage_of(experiment):
+    """The stage that an experiment's file, or else the one that it builds on, overrides; read, not composed."""
+    stage = "pretrain"
+    for entry in yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text()).get("defaults", ()):
+        stage = stage_of(entry) if isinstance(entry, str) else entry.get("override /stage", stage)
+    return stage
+
+
 def subjects(composer):
     """Every experiment that starts from nothing, and every size that no experiment is named after."""
     experiments = composer.options("experiment")
-    stages = {name: composer.compose([f"experiment={name}"]).stage.name for name in experiments}
     return [
-        *(f"experiment={name}" for name in experiments if stages[name] == "pretrain"),
+        *(f"experiment={name}" for name in experiments if stage_of(name) == "pretrain"),
         *(f"model={m}" for m in composer.options("model") if m not in {*SHARED, *experiments}),
     ]
 
@@ -68,7 +77,7 @@ def refusals(composer, settings):
         try:
             cfg = task_config(composer.compose(overrides))
             check(cfg)
-            model = read_configs(cfg).model
+            model = read_model(cfg)
             if model not in built:
                 with torch.device("meta"):
                     model.build()

@@ -75,6 +75,33 @@ def shortened(logs):
     ]
 
 
+NARROWED = {
+    "seed=1,2": ["seed=1"],
+    "ablation=attention": ["seed=1", "attention=mha,mla"],
+    "ablation=ffn": ["seed=1", "ffn=dense,moe"],
+    "ablation=balance": ["seed=1", "balance=sequence_wise,auxiliary_free"],
+    "ablation=precision": ["seed=1", "ffn=moe", "precision=bf16,fp8", "model=nano"],
+}
+"""Fewer jobs of a sweep: the README is tried here; that all of an ablation's jobs run is tests/sweep's affair."""
+
+
+FEWER_ROWS = {
+    "sft": ["data.corpus.n_conversations=60"],
+    "distill": ["data.corpus.n_conversations=60"],
+    "reward": ["data.corpus.n_pairs=60"],
+    "dpo": ["data.corpus.n_pairs=60"],
+}
+"""Less of what a stage's own data makes."""
+
+
+def narrowed(words):
+    """A sweep with the variants of NARROWED alone; training in this process, for tests/sweep starts real ones."""
+    kept = [word for word in words if word != "seed=1,2" and not word.startswith("hydra.launcher.")]
+    fewer = [more for word in words for more in NARROWED.get(word, ())]
+    launched = ["hydra/launcher=basic", "sweep_report=false"] if words[0] == "scripts/train.py" else []
+    return [*kept, *fewer, *launched]
+
+
 def newest_run(command, logs, capsys):
     """What `run=$(ls -d logs/PATTERN | tail -1)` names, in the test's folder; made where another chapter makes it."""
     pattern = re.search(r"ls -d logs/(\S+)", command)[1]
@@ -83,7 +110,8 @@ def newest_run(command, logs, capsys):
     if not list(logs.glob(pattern)):
         (start,) = (logs / "pretrain" / "runs").iterdir()
         words = [word for word in shortened(logs) if not re.match("tokenizer|data", word)]
-        assert run_script(["scripts/train.py", "stage=sft", "model=nano", f"init_from={start}", *words], capsys)[0] == 0
+        words += ["stage=sft", "model=nano", f"init_from={start}", *FEWER_ROWS["sft"]]
+        assert run_script(["scripts/train.py", *words], capsys)[0] == 0
     return str(sorted(logs.glob(pattern))[-1])
 
 
@@ -93,15 +121,14 @@ def adapted(command, logs, run):
     command = re.sub(r"(?<=[=\[,])logs/", f"{logs}/", command)
     words = shlex.split(command)[1:]
     if words[0] == "scripts/train.py" and "--help" not in words:
-        further = any(word.startswith("stage=") for word in words)  # brings its data, and another's tokenizer
-        words += [word for word in shortened(logs) if not (further and re.match("tokenizer|data", word))]
-        if "-m" in words or any(word.startswith("ablation=") for word in words):
-            # In this process: tests/sweep starts real ones.
-            words = [
-                *(word for word in words if not word.startswith("hydra.launcher.")),
-                "hydra/launcher=basic",
-                "sweep_report=false",
-            ]
+        stage = next((word.removeprefix("stage=") for word in words if word.startswith("stage=")), "")
+        # A stage brings its data, and another's tokenizer.
+        words += [word for word in shortened(logs) if not (stage and re.match("tokenizer|data", word))]
+        words += FEWER_ROWS.get(stage, ())
+        if any(word.startswith(("precision=", "ablation=precision")) for word in words):
+            words.append("data.seq_len=64")  # emulated FP8 is slow
+    if words[0] in ("scripts/train.py", "scripts/plan.py") and re.search(r" -m | ablation=", f" {' '.join(words)} "):
+        words = narrowed(words)
     if "stage=grpo" in words or "stage=ppo" in words:
         words += ["data.batch_size=2", "data.questions=8", "data.validation_questions=2", "rollout.max_new_tokens=8"]
         words.append("loss.max_refills=1")
@@ -114,10 +141,6 @@ def adapted(command, logs, run):
         words.append("data.corpus.sources.packages.packages=[hydra]")
     if "experiment=mini_v3_context" in command:
         words += ["data.corpus.n_documents=200", "model=nano"]
-    if any(word.startswith("ablation=") for word in words) and words[0] == "scripts/train.py":
-        words.append("seed=1")
-    if "ablation=precision" in words:
-        words += ["ffn=moe", "precision=bf16,fp8", "model=nano"]
     if "prompts=prompts.txt" in words:
         (logs / "prompts.txt").write_text("def main\nimport os\n")
         words = [

@@ -8,7 +8,10 @@ from omegaconf import DictConfig
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises ConfigError for a config that cannot run; see `checking.check`."""
+    """Raises ConfigError for a config that cannot run, at once where no torch is needed; see `checking.check`."""
+    from deepseek_lab.experiment.first_look import first_look
+
+    first_look(cfg)
     from deepseek_lab.experiment.checking import check as check_config
 
     check_config(cfg)
