@@ -63,11 +63,6 @@ class RolloutEngine:
             self.rewarding.judges.append(asked)
         self._require_fit()
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides its rewards and stands in no checkpoint: a run goes on with the same."""
-        return {} if self.reward_model is None else {"reward_model": self.reward_model.identity}
-
     def to(self, device: torch.device) -> None:
         """Moves the reward model."""
         if self.reward_model is not None:
