@@ -64,8 +64,6 @@ def test_an_unread_model_has_every_shape_and_no_number(kind, tmp_path, monkeypat
     tensors = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in whole.state_dict().items()}
     assert {name: tensor.shape for name, tensor in tensors.items()} == shapes
-        n: t.shape for n, t in whole.state_dict().items()
-    }
     assert all(bool(tensor.isnan().all()) for tensor in tensors.values() if tensor.is_floating_point())
     assert (model.training, len(list(model.parameters()))) == (False, len(list(whole.parameters())))
 
