@@ -171,7 +171,7 @@ def _loaded(path: Path, kind: type[M], name: str) -> M:
     config = rebuild(content["model_config"], f"{file}: model_config")
     if not isinstance(config, kind.Config):
         raise DataError(f"{file}: model_config is not {name}")
-    _require_sizes(config, weights, file)
+    require_sizes(config, weights, file)
     model: M = config.build()
     if are_unread():
         leave_unread(model)
@@ -186,8 +186,11 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(MODEL_PREFIX): w for name, w in weights.items() if name.startswith(MODEL_PREFIX)}
 
 
-def _require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
-    """Compares the config with the weights on `meta`; a layer count beyond the tensors is not even built."""
+def require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
+    """Raises DataError, naming the tensor, for weights (under the names of the model) that are not those of `config`.
+
+    Compared on `meta`; a layer count beyond the tensors is not even built.
+    """
     network = config.backbone if isinstance(config, ValueModel.Config) else config
     if network.n_layers + network.mtp.depth > len(weights):
         raise DataError(f"{file}: model_config asks for {network.n_layers} layers, the weights hold fewer")
