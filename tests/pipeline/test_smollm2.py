@@ -1,7 +1,7 @@
 """recipe=mini_r1_smollm2: every step of its road, three optimiser steps each.
 
-On a tiny model in SmolLM2's place, and on SmolLM2-135M itself where its wheel is installed; `road.json` says the seconds
-of each step.
+On a tiny model in SmolLM2's place, and on SmolLM2-135M itself where its wheel is installed; `road.json` says how many
+seconds each step took.
 """
 
 import json
