@@ -62,7 +62,7 @@ def train(folder: Path, *overrides: str) -> list[dict[str, Any]]:
         for rank in range(2)
     ]
     try:
-        words = [rank.communicate(timeout=300)[0] for rank in ranks]
+        words = [rank.communicate(timeout=600)[0] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

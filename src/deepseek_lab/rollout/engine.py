@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.first_rank import are_unread
 from deepseek_lab.data.prompts import PromptData
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.rollout.assembling import assembled
@@ -69,7 +70,8 @@ class RolloutEngine:
             self.reward_model.model.to(device)
 
     def _require_fit(self) -> None:
-        self.rewarding.require_parts(self.data.held_out)
+        if not are_unread():  # a judge is asked, and one without numbers has no answer: rank 0 speaks for all
+            self.rewarding.require_parts(self.data.held_out)
         self.drawing.require_room([*self.data.examples, *self.data.held_out], self.data.config.seq_len)
 
     @property
