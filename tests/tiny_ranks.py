@@ -18,6 +18,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from torch import nn
 
+from deepseek_lab.checkpoint.first_rank import leave_unread
 from deepseek_lab.checkpoint.native import checkpoint_name
 from deepseek_lab.model.attention.latent import LatentAttention
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
@@ -58,6 +59,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "block": {"recompute": "block"},
     "fp8": {"precision": fp8()},
     "muon": {"optimizer": MUON},
+    "unread": {},
 }
 """Variants of the network or of training; a scenario `fsdp-tied` names one."""
 
@@ -171,7 +173,10 @@ def run(root: Path, scenario: str) -> None:
     if scenario in ON_POLICY:
         fit(folder, on_policy(scenario), max_steps=3, **settings)
         return
-    fit(folder, variant(scenario), resume=resume, **settings)
+    stage = variant(scenario)
+    if scenario.endswith("-unread") and os.environ["RANK"] == "1":
+        leave_unread(stage.model)
+    fit(folder, stage, resume=resume, **settings)
 
 
 def wait_for(root: Path, scenario: str) -> Path | None:

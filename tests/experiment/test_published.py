@@ -8,16 +8,18 @@ import pytest
 import torch
 import transformers
 
-from deepseek_lab.checkpoint import load_model, load_pretrained
+from deepseek_lab.checkpoint import describe, load_model, load_pretrained
 from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.command_line import run_command
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.experiment.initial import require_untyped
+from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.text.turn_marks import CHATML
 from tests.experiment.test_training import command
 from tests.published_folders import edit_config, tensors_of, theirs_of, write
 from tests.text.test_published_files import CHATML_TOKENS, published
+from tiny_run import tiny_config
 
 STEPS = (
     *("data.seq_len=160", "data.batch_size=2", "trainer.max_steps=3", "trainer.validate_every=3"),
@@ -184,6 +186,27 @@ def test_inspection_says_what_is_there_and_what_does_not_fit(tmp_path, capsys):
     assert "missing  3: model.layers.1.mlp.experts.8.gate_proj.weight" in shown.out
     assert "its config says" in shown.err
     assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, None),
+        ({"model_config": describe(RopeConfig())}, "model_config is no network's"),
+        ({"state_dict": {"model.final_norm.weight": torch.ones(3)}}, "model_config asks for 2 layers"),
+        ({"state_dict": {f"model.{n}": torch.ones(3) for n in range(40)}}, "weight 0 is (3,), its config says None"),
+    ],
+)
+def test_inspection_of_a_run_compares_its_weights_with_its_config(change, named, tmp_path, capsys):
+    model = tiny_config().build()
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    content = {"state_dict": state, "model_config": describe(model.config), "run": {}, **change}
+    torch.save(content, tmp_path / "step_00000001.ckpt")
+    words = (f"checkpoint={tmp_path / 'step_00000001.ckpt'}", "format=json")
+    assert script("inspect_checkpoint", *words) == (0 if named is None else 2)
+    shown = capsys.readouterr()
+    assert named in shown.err if named else json.loads(shown.out)["dtypes"] == {"float32": len(state)}
+    assert len(shown.err.splitlines()) == (1 if named else 0)
 
 
 @pytest.mark.parametrize("what", ["generate", "evaluate", "held_out"])

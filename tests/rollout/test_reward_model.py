@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from deepseek_lab.checkpoint import describe
+from deepseek_lab.checkpoint.fingerprint import fingerprint
+from deepseek_lab.checkpoint.first_rank import unread_weights
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.model.value_head import ValueModel
@@ -68,7 +70,15 @@ def test_a_stage_learns_from_it_and_names_it(kind: str, tmp_path: Path) -> None:
     tiny_trainer(tmp_path, max_steps=1, log_every=1, validate_every=5).fit(stage)
     (row,) = rows(tmp_path)
     assert row["rewards/reward_model/mean"] != 0
-    assert stage._identity()["reward_model"] == RewardModel(value_model(), TOKENIZER).identity
+    assert stage._identity()["reward_model"] == fingerprint(value_model())
+
+
+def test_a_rank_to_which_its_numbers_come_later_builds_the_stage_all_the_same(tmp_path: Path) -> None:
+    rollout = {"reward_model": str(run_folder(tmp_path)), "rewards": {"reward_model": 1.0}}
+    with unread_weights():
+        stage = policy_stage("ppo", rollout=rollout, critic="reward_model")
+    assert stage.critic.value_D.isnan().all()
+    assert set(stage.companions) == {"reward_model"}
 
 
 def test_another_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.checkpoint.native import latest_checkpoint, read_checkpoint
 from deepseek_lab.config import DataError
-from tiny_policy import policy_stage
+from deepseek_lab.model.value_head import ValueModel
+from deepseek_lab.rollout.reward_model import RewardModel
+from tiny_policy import policy, policy_stage
 from tiny_policy_process import Kill, go_on
 from tiny_run import rows, tiny_trainer
 
@@ -106,9 +109,11 @@ def test_another_reward_model_is_another_run(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, max_steps=1, every=1).fit(stage)
     saved = read_checkpoint(latest_checkpoint(tmp_path))
     other = policy_stage()
-    other.rollout.__class__ = type("Judged", (type(other.rollout),), {"identity": {"reward_model": "0123"}})
-    with pytest.raises(DataError, match="its reward_model is None, here it is 0123"):
+    judge = ValueModel.around(policy())
+    other.rollout.reward_model = RewardModel(judge, other.rollout.data.tokenizer)
+    with pytest.raises(DataError, match=f"its reward_model is None, here it is {fingerprint(judge)}"):
         other.require_same_run(saved)
+    other.require_same_run(saved, companions_read=False)  # of a rank whose reward model is still to come
 
 
 def test_a_timeout_marks_the_run_for_good(tmp_path: Path) -> None:

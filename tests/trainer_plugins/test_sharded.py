@@ -12,7 +12,18 @@ from tiny_ranks import MAX_NORM, fit, ranks_stage, start
 from tiny_ranks import MUON as MUON_CONFIG
 from tiny_run import rows
 
-FAST = ("ddp", "fsdp", "fsdp<one:7", "ddp<fsdp:14", "fsdp-v3", "ddp-block", "fsdp-poisoned", "ddp-fp8", "fsdp-fp8")
+FAST = (
+    "ddp",
+    "fsdp",
+    "fsdp<one:7",
+    "ddp<fsdp:14",
+    "fsdp-v3",
+    "ddp-block",
+    "fsdp-poisoned",
+    "ddp-fp8",
+    "fsdp-fp8",
+    "fsdp-unread",
+)
 MUON = ("fsdp-muon", "ddp-muon<fsdp-muon:7")
 SLOW = (
     *("fsdp-tied", "fsdp-late", "ddp-late", "ddp-tied", "ddp<one:7", "fsdp<ddp:14", "ddp<fsdp:7", "ddp-poisoned"),

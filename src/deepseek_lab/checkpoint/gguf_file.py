@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread
 from deepseek_lab.checkpoint.huggingface.families import read_family
 from deepseek_lab.checkpoint.huggingface.keys import Place, places, tensors_of
 from deepseek_lab.checkpoint.huggingface.loading import allocate
@@ -120,12 +121,19 @@ def load_gguf(path: Path) -> Transformer:
     wanted = {_stored(name): place for name, place in places(tensors_of(model), "llama", config.n_layers).items()}
     _require_fit(file, wanted, tensors_of(model))
     allocate(model, torch.float32, torch.device("cpu"))
-    tensors = tensors_of(model)
-    heads = {"attn_q": config.attention.n_heads, "attn_k": config.attention.n_kv_heads}
-    with torch.no_grad():
-        for name, place in wanted.items():
-            place.view(tensors[place.ours]).copy_(file.numbers(name, heads.get(name.split(".")[-2])))
+    if are_unread():
+        leave_unread(model)
+    else:
+        _fill(model, file, wanted)
     return model.eval()
+
+
+@torch.no_grad()
+def _fill(model: Transformer, file: GgufFile, wanted: dict[str, Place]) -> None:
+    tensors, attention = tensors_of(model), model.config.attention
+    heads = {"attn_q": attention.n_heads, "attn_k": attention.n_kv_heads}
+    for name, place in wanted.items():
+        place.view(tensors[place.ours]).copy_(file.numbers(name, heads.get(name.split(".")[-2])))
 
 
 def _stored(name: str) -> str:

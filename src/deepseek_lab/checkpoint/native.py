@@ -21,6 +21,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model import attention, ffn
 from deepseek_lab.model.mtp import MultiTokenPrediction
@@ -130,14 +131,15 @@ def require_archive(path: Path) -> None:
         raise DataError(f"{path}: truncated, or not a checkpoint at all")
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint on the CPU, tensors and plain values only.
 
+    mapped: a tensor's numbers are read when something looks at them, from the file, which has to stay as it is
     Raises DataError, in one line, for a missing, truncated or foreign file.
     """
     require_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
     except pickle.UnpicklingError:
@@ -164,14 +166,17 @@ def load_value_model(path: Path) -> ValueModel:
 
 def _loaded(path: Path, kind: type[M], name: str) -> M:
     file = latest_checkpoint(path) if path.is_dir() else path
-    content = read_checkpoint(file)
+    content = read_checkpoint(file, mapped=are_unread())
     weights = model_weights(content)
     config = rebuild(content["model_config"], f"{file}: model_config")
     if not isinstance(config, kind.Config):
         raise DataError(f"{file}: model_config is not {name}")
-    _require_sizes(config, weights, file)
+    require_sizes(config, weights, file)
     model: M = config.build()
-    model.load_state_dict(weights)
+    if are_unread():
+        leave_unread(model)
+    else:
+        model.load_state_dict(weights)
     return model.eval()
 
 
@@ -181,8 +186,11 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(MODEL_PREFIX): w for name, w in weights.items() if name.startswith(MODEL_PREFIX)}
 
 
-def _require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
-    """Compares the config with the weights on `meta`; a layer count beyond the tensors is not even built."""
+def require_sizes(config: Transformer.Config | ValueModel.Config, weights: dict[str, Tensor], file: Path) -> None:
+    """Raises DataError, naming the tensor, for weights (under the names of the model) that are not those of `config`.
+
+    Compared on `meta`; a layer count beyond the tensors is not even built.
+    """
     network = config.backbone if isinstance(config, ValueModel.Config) else config
     if network.n_layers + network.mtp.depth > len(weights):
         raise DataError(f"{file}: model_config asks for {network.n_layers} layers, the weights hold fewer")

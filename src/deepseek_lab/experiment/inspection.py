@@ -1,6 +1,6 @@
 """`scripts/inspect_checkpoint.py`: what is in a checkpoint, and whether its weights are those of its config.
 
-Of a Hugging Face folder only tables of contents are read, so that the largest answers in a second.
+Only tables of contents are read, so that the largest answers in a second.
 """
 
 import json
@@ -16,10 +16,11 @@ from deepseek_lab.checkpoint import describe, rebuild
 from deepseek_lab.checkpoint.gguf_file import is_gguf, opened
 from deepseek_lab.checkpoint.huggingface.families import ARCHITECTURES
 from deepseek_lab.checkpoint.huggingface.source import Source
-from deepseek_lab.checkpoint.native import model_weights, read_checkpoint
-from deepseek_lab.config import ConfigError
+from deepseek_lab.checkpoint.native import model_weights, read_checkpoint, require_sizes
+from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.planning.counts import count
 
 SHOWN = 8
@@ -67,10 +68,13 @@ def of_folder(source: Source) -> dict[str, Any]:
 
 
 def of_run(run: FinishedRun) -> dict[str, Any]:
-    """A run's checkpoint. Raises DataError for a damaged one."""
-    content = read_checkpoint(run.checkpoint)
+    """A run's checkpoint. Raises DataError for a damaged one, and for weights that do not fit their config."""
+    content = read_checkpoint(run.checkpoint, mapped=True)
     config = rebuild(content["model_config"], f"{run.checkpoint}: model_config")
     weights = model_weights(content)
+    if not isinstance(config, (Transformer.Config, ValueModel.Config)):
+        raise DataError(f"{run.checkpoint}: model_config is no network's")
+    require_sizes(config, weights, run.checkpoint)
     said = {"checkpoint": str(run.checkpoint), "form": "run", "kind": describe(config)["kind"]}
     said |= {"bytes": run.checkpoint.stat().st_size, "dtypes": _dtypes((w.dtype, 1) for w in weights.values())}
     return said | _sizes(config if isinstance(config, Transformer.Config) else config.backbone)

@@ -4,6 +4,7 @@ The order matters for exact resume: the global generators are seeded before the 
 draws from its own pure function of (seed, step), and a checkpoint puts everything else back.
 """
 
+import contextlib
 import json
 import random
 import shutil
@@ -28,6 +29,7 @@ from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.callbacks.transcripts import Transcripts
 from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.first_rank import unread_weights
 from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.banner import print_banner
@@ -103,16 +105,17 @@ class TrainingRun:
         self.first_step = int(saved["run"]["steps_done"]) if saved else 0
         self._seed()
         self.data = self._data()
-        self.model = self._model()
-        self.counts = count(self.model, self.configs.data.seq_len)
-        use_threads(self.configs.trainer.n_threads or self._default_threads())
-        self.stage = self._stage()
+        with contextlib.nullcontext() if self.is_first else unread_weights():  # they come when the ranks are connected
+            self.model = self._model()
+            self.counts = count(self.model, self.configs.data.seq_len)
+            use_threads(self.configs.trainer.n_threads or self._default_threads())
+            self.stage = self._stage()
         if saved:
-            self.stage.require_same_run(saved)
+            self.stage.require_same_run(saved, companions_read=self.is_first)
 
     def _saved(self) -> dict[str, Any]:
         """What a checkpoint says of its run, without the weights; empty for a fresh run."""
-        content = read_checkpoint(self.checkpoint) if self.checkpoint else {}
+        content = read_checkpoint(self.checkpoint, mapped=True) if self.checkpoint else {}
         return {part: content[part] for part in ("run", "model_config") if content}
 
     def _seed(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepseek_lab.checkpoint.first_rank import are_unread
 from deepseek_lab.data.prompts import PromptData
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.rollout.assembling import assembled
@@ -63,18 +64,14 @@ class RolloutEngine:
             self.rewarding.judges.append(asked)
         self._require_fit()
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides its rewards and stands in no checkpoint: a run goes on with the same."""
-        return {} if self.reward_model is None else {"reward_model": self.reward_model.identity}
-
     def to(self, device: torch.device) -> None:
         """Moves the reward model."""
         if self.reward_model is not None:
             self.reward_model.model.to(device)
 
     def _require_fit(self) -> None:
-        self.rewarding.require_parts(self.data.held_out)
+        if not are_unread():  # a judge is asked, and one without numbers has no answer: rank 0 speaks for all
+            self.rewarding.require_parts(self.data.held_out)
         self.drawing.require_room([*self.data.examples, *self.data.held_out], self.data.config.seq_len)
 
     @property

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.checkpoint import load_value_model
-from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.model.value_head import ValueModel, last_values
@@ -33,7 +32,6 @@ class RewardModel:
 
     def __init__(self, model: ValueModel, tokenizer: Tokenizer) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.identity = fingerprint(model)
         self._chat = ChatFormat(tokenizer)
 
     @classmethod

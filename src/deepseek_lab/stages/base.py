@@ -20,6 +20,7 @@ import torch.distributed
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
+from deepseek_lab.checkpoint.first_rank import send_from_first
 from deepseek_lab.precision import FullPrecision, Recipe, apply
 from deepseek_lab.precision.observation import non_finite_operand
 from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
@@ -156,6 +157,11 @@ class Stage(Resumable):
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer
+
+    def setup(self, stage: str) -> None:
+        """All ranks begin with the weights of rank 0, which alone has read those that come from files."""
+        if self.trainer.world_size > 1:
+            send_from_first([self, *self.companions.values()], self.trainer.strategy.root_device)
 
     def configure_model(self) -> None:
         """Lays the precision's recipe over the model, then shards it where the strategy has a mesh (trainer=fsdp).

@@ -12,9 +12,8 @@ Shapes: B sequences, T positions, N counted positions, V vocabulary.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.distillation import logit_distillation_loss
@@ -33,10 +32,11 @@ class DistillStage(SftStage):
         self.distillation = config
         # Not a submodule: neither trained nor sharded nor part of the checkpoint.
         self._teacher = (teacher.eval().requires_grad_(False),)
-        self._teacher_hash = fingerprint(teacher)
 
-    def _identity(self) -> dict[str, Any]:
-        return {**super()._identity(), "teacher": self._teacher_hash}
+    @property
+    def companions(self) -> dict[str, nn.Module]:
+        """The teacher."""
+        return {"teacher": self._teacher[0]}
 
     def on_fit_start(self) -> None:
         """The teacher follows the student to its device."""

@@ -11,9 +11,10 @@ Left out: random state of ranks other than 0 (nothing in training draws from it)
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_lab.checkpoint import native, random_state
+from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.config import DataError
 from deepseek_lab.stages.recording import Recording
 from deepseek_lab.stages.window import Window
@@ -31,14 +32,28 @@ class Resumable(Recording):
         self.data_hash = data_hash
         self.window = Window()
         self._random_state: dict[str, Any] | None = None
+        self._companion_prints: dict[str, str] | None = None
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def over_ranks(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all ranks; the loop knows them."""
         raise TypeError(f"{type(self).__name__} does not say how ranks add up")
 
-    def _identity(self) -> dict[str, Any]:
-        return {"stage": type(self).__name__, "seed": self.seed, "data": self.data_hash}
+    @property
+    def companions(self) -> dict[str, nn.Module]:
+        """Networks read from files that are neither trained nor stored here; the base class has none."""
+        return {}
+
+    def _identity(self, with_companions: bool = True) -> dict[str, Any]:
+        """What a run that goes on must have in common with the one it goes on with."""
+        named = {"stage": type(self).__name__, "seed": self.seed, "data": self.data_hash}
+        return {**named, **(self._fingerprints() if with_companions else {})}
+
+    def _fingerprints(self) -> dict[str, str]:
+        """Of the companions, taken once: they do not change."""
+        if self._companion_prints is None:
+            self._companion_prints = {name: fingerprint(model) for name, model in self.companions.items()}
+        return self._companion_prints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out."""
@@ -52,9 +67,12 @@ class Resumable(Recording):
             "random": random_state.capture(self.device),
         }
 
-    def require_same_run(self, checkpoint: dict[str, Any]) -> None:
-        """Raises DataError, in one line, when going on from `checkpoint` would be another run."""
-        for name, ours in self._identity().items():
+    def require_same_run(self, checkpoint: dict[str, Any], companions_read: bool = True) -> None:
+        """Raises DataError, in one line, when going on from `checkpoint` would be another run.
+
+        companions_read: false where their weights are still to come from rank 0
+        """
+        for name, ours in self._identity(companions_read).items():
             theirs = checkpoint["run"].get(name)
             if theirs != ours:
                 raise DataError(f"the checkpoint is of another run: its {name} is {theirs}, here it is {ours}")

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from torch import nn
+
 from deepseek_lab.precision import apply
+from deepseek_lab.rollout.reward_model import PART
 from deepseek_lab.stages.reference import Reference
 from deepseek_lab.stages.task_validation import TaskValidation
 
@@ -13,8 +16,11 @@ class RolloutState(TaskValidation):
     reference: Reference | None
     tokens_drawn: int = 0
 
-    def _identity(self) -> dict[str, Any]:
-        return {**super()._identity(), **self.rollout.identity}
+    @property
+    def companions(self) -> dict[str, nn.Module]:
+        """The reward model, which decides the rewards."""
+        judge = self.rollout.reward_model
+        return {} if judge is None else {PART: judge.model}
 
     def on_fit_start(self) -> None:
         """The reward model follows the policy to its device."""

@@ -88,6 +88,6 @@ def _why_none(path: Path) -> str:
     pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
     if pickles:
         return f"{path}: {pickles[0]} is a pickle, which can run code when it is read; convert it to safetensors first"
-    if shards := sorted(path.glob("*.safetensors")):
+    if shards := sorted(file for file in path.glob("*.safetensors") if file.is_file()):
         return f"{path}: holds {shards[0].name}, but neither {SINGLE} nor {INDEX}"
     return f"{path}: holds no weights ({SINGLE}, or shards with {INDEX})"

@@ -1,8 +1,9 @@
 """`load_pretrained`: a Hugging Face folder becomes a Transformer, one tensor at a time.
 
 The network is built on `meta`, compared with the files, and only then given memory; each tensor is read straight
-into its place, or through one buffer of its own size where its dtype changes. With several ranks each tensor is
-read by the one that has read least, and sent to the others: every byte leaves the disk once.
+into its place, or through one buffer of its own size where its dtype changes. With several ranks that are connected
+each tensor is read by the one that has read least, and sent to the others: every byte leaves the disk once. Ranks that
+are not connected yet: `checkpoint/first_rank`.
 """
 
 import warnings
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread
 from deepseek_lab.checkpoint.huggingface.kept_narrow import fill_narrow, keep_narrow, narrow_pair
 from deepseek_lab.checkpoint.huggingface.origin import Origin, remember
 from deepseek_lab.checkpoint.huggingface.scaled_blocks import scale_of
@@ -43,7 +45,10 @@ def load_pretrained(
     if keep_fp8:
         keep_narrow(model, dtype)
     allocate(model, dtype, torch.device(device))
-    _fill(model, source)
+    if are_unread() and _ranks() == 1:
+        leave_unread(model)
+    else:
+        _fill(model, source)
     with_copies = any(source.stored(name) in source.folder for name in source.copies)
     remember(model, Origin(source.values, with_copies or not model.config.mtp.depth))
     return model.eval()
