@@ -142,9 +142,13 @@ class OnPolicyStage(RolloutState):
         return self.config.minibatches > 1
 
     def _updates_of(self, experience: Experience) -> list[Tensor]:
-        """The rows of each update, over all epochs."""
+        """The rows of each update, over all epochs; as many updates as the rank with the fewest groups can make.
+
+        Dynamic sampling may leave ranks with unequal numbers of groups, and an update is a meeting of all of them.
+        """
         c, sizes = self.config, (experience.n_groups, experience.group_size)
-        return update_rows(*sizes, c.minibatches, c.epochs, [self.seed, self.steps_done], self.device)
+        parts = int(self.over_ranks(torch.tensor(min(c.minibatches, experience.n_groups), device=self.device), "MIN"))
+        return update_rows(*sizes, parts, c.epochs, [self.seed, self.steps_done], self.device)
 
     def _update(self, optimizer: Any, answers: Answers, counted: bool) -> None:
         """One step of the optimiser, through Lightning where it is `counted`."""
