@@ -56,7 +56,9 @@ class RolloutEngine:
         self.transcript: list[Group] = []
         """The groups of the last experience, in its order."""
         self.reward_model = (
-            None if config.reward_model is None else RewardModel.of_run(config.reward_model, data.tokenizer)
+            None
+            if config.reward_model is None
+            else RewardModel.of_run(config.reward_model, data.tokenizer, config.reward_model_reads == "answer")
         )
         if self.reward_model is not None:
             asked = OnlyFor(self.reward_model, lambda example: config.judged_by(PART, example.family))
