@@ -64,7 +64,7 @@ STAGES: dict[str, dict[str, Any]] = {
 
 ON_POLICY: dict[str, dict[str, Any]] = {
     "grpo": {"loss": {"kl_weight": 0.05}, "router_bias": "per_iteration", "rollout": {"curriculum": "none"}},
-    "grpo-sequence": {"loss": {"aggregation": "sequence_mean", "ratio": "sequence", "mask_truncated": True}},
+    "grpo-sequence": {"loss": {"aggregation": "sequence_mean", "ratio": "sequence"}},
     "grpo-constant": {"loss": {"aggregation": "constant", "advantage_scale": "none"}},
     "grpo-groups": {"loss": {"aggregation": "group_token_mean", "overlong_share": 0.5}},
     "grpo-steps": {"loss": {"aggregation": "sequence_mean", "supervision": "process"}},

@@ -14,6 +14,8 @@ from deepseek_lab.report.road_figures import LENGTH
 from deepseek_lab.report.road_spending import falls, ratios
 from deepseek_lab.report.road_tables import between, points
 
+TIMEOUTS = "sampling/timeouts"
+
 
 def findings(road: Road, test: str) -> Iterator[str]:
     """Which rates count, a sentence a comparison, what each cost, then one a stage of reinforcement learning."""
@@ -28,6 +30,10 @@ def findings(road: Road, test: str) -> Iterator[str]:
     for step in road.of_seed(road.seeds[0]):
         if step.learns_from_rewards:
             yield from _grown(step)
+    for step in road.steps:
+        late = max((value for _, value in step.curve(TIMEOUTS)), default=0)
+        if late:
+            yield f"`{step.name}` of seed {step.seed} is not reproducible: a clock decided {late:.0f} verdicts."
 
 
 def said(found: Comparison) -> str:

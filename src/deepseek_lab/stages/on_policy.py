@@ -183,11 +183,12 @@ class OnPolicyStage(RolloutState):
         self.tokens_seen += self.over_ranks(experience.mask_BT.sum())
         lengths = experience.sums["completions/mean_length"]
         self.tokens_drawn += int(self.over_ranks(torch.tensor(lengths[0], device=self.device)))
+        timeouts = self.rollout.gather_timeouts(self.over_ranks, self.device)
         self.window.add(self.curves.taken(experience.sums, self.over_ranks, self.device, self.trainer.world_size))
         if self.log_due:
             self._record_window(rate)
             self._zero_loss.look(self.latest, self.trainer.is_global_zero)
-            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": self.rollout.rewarding.timeouts})
+            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": timeouts})
         if self.is_last_step:
             self.trainer.should_stop = True
 

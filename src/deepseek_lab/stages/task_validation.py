@@ -35,7 +35,8 @@ class TaskValidation(Stage):
         n, ranks = self.config.validation_samples, (self.global_rank, self.trainer.world_size)
         groups = self.rollout.evaluate(self.model, n, *ranks)
         clock.drawing, clock.judging = before
-        self.record(self._figures(groups, n))
+        timeouts = self.rollout.gather_timeouts(self.over_ranks, self.device)
+        self.record({**self._figures(groups, n), "sampling/timeouts": timeouts})
 
     def _figures(self, groups: list[Group], n: int) -> dict[str, float]:
         cut = sum(one.finish_reason == "length" for group in groups for one in group.completions)
