@@ -117,7 +117,9 @@ def test_arms_stand_at_equal_cost_with_their_time_beside(tmp_path):
     cells = budgets(read_road(folder), "held_out")
     assert cells.heads[2:4] == ("pass@1 % at 1e+03 tokens drawn", "pass@1 % at 1e+02 FLOPs")
     assert cells.heads[-1] == "minutes"
-    (row,) = cells.rows
+    start, row = cells.rows
+    assert start[1:4] == ("base", "–", "–")
+    assert start[4].startswith("32.5 (")
     assert row[:2] == ("x", "x_mid")
     assert [cell.split(" ")[0] for cell in row[2:5]] == ["55.0", "40.0", "70.0"]
     assert row[3].endswith("at 50"), "half of the budget is not the budget"

@@ -25,7 +25,15 @@ def budgets(road: Road, test: str) -> Cells | None:
         return None
     equal = [f"pass@1 % at {most:.2g} {_unit(kind)}" for kind, most in road.budgets.values()]
     heads = ("arm", "chosen", *equal, "pass@1 % at its end", "tokens drawn", "FLOPs", "minutes")
-    return Cells(heads=heads, rows=tuple(rows), n_words=2)
+    starts = dict.fromkeys(step.start for arm in arms(road) for step in road.steps if step.name == arm.chosen)
+    before = [_start(road, start, test) for start in starts if start and road.measured(start, test)]
+    return Cells(heads=heads, rows=(*before, *rows), n_words=2)
+
+
+def _start(road: Road, start: str, test: str) -> tuple[str, ...]:
+    """The model that the arms start from, which none of their cost has gone into."""
+    value = share(road.measured(start, test), lambda one: one.pass_at(1))
+    return ("(start)", start, *[NOTHING] * len(road.budgets), value, *[NOTHING] * 3)
 
 
 def _unit(kind: str) -> str:
@@ -71,8 +79,8 @@ def caption(road: Road, test: str) -> str:
     seeds = f"{len(road.seeds)} seeds" if len(road.seeds) > 1 else "one seed"
     return (
         "One start, each arm at the learning rate that `tuning`, questions of another split, chose among its three; "
-        f"figures are means over {seeds} with 95% intervals. First at equal numbers of generated tokens, "
-        f"then at equal FLOPs (training and generation), each at the last checkpoint that had cost no more; then at "
-        f"the end, on the questions of {test}. Wall time is beside. What a column's budget does not fit has what was "
-        "spent behind it."
+        f"figures are means over {seeds} with 95% intervals. First at equal numbers of generated tokens, then at equal "
+        "FLOPs (training and generation), each at the last checkpoint that had cost no more; then at the end, on the "
+        f"questions of {test}, with the tokens, FLOPs and minutes up to there. Wall time is not made equal. What a "
+        "column's budget does not fit has what was spent behind it."
     )
