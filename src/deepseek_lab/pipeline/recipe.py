@@ -4,8 +4,8 @@ Nothing here knows what a step does. A step is a command line that could be type
 the folder of an earlier step, `start` is short for `init_from=` (of train) or `checkpoint=` (of the others).
 `test` names measurements that every trained step gets beside its own result.
 
-Left out: steps that depend on what an earlier one measured, but for `equal_flops`, which gives a control as many
-steps as cost what others have cost.
+Left out: steps that depend on what an earlier one measured, but for costs: `equal_flops` gives a control as many
+steps as cost what others have cost, `at_tokens` and `at_flops` choose the checkpoint that a test measures.
 """
 
 import re

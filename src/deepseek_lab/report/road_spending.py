@@ -27,8 +27,14 @@ def ratios(road: Road) -> Iterator[str]:
         if ours and theirs:
             yield (
                 f"From where they part `{other}` cost {theirs:.2e} FLOPs and `{name}` {ours:.2e}: "
-                f"{theirs / ours:.2f} times as many, generation counted."
+                f"{theirs / ours:.2f} times as many, generation counted ({_own(road, other):.2e} and "
+                f"{_own(road, name):.2e} in these two steps themselves)."
             )
+
+
+def _own(road: Road, name: str) -> float:
+    """FLOPs of a step alone, the mean over the seeds in which it is done."""
+    return fmean(step.flops for step in road.steps if step.name == name and step.done)
 
 
 def apart(road: Road, name: str, other: str) -> float | None:
