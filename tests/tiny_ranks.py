@@ -66,15 +66,25 @@ STAGES: dict[str, dict[str, Any]] = {
 
 ON_POLICY: dict[str, dict[str, Any]] = {
     "grpo": {"loss": {"kl_weight": 0.05}, "router_bias": "per_iteration", "rollout": {"curriculum": "none"}},
-    "ppo": {"whiten": False},
+    "grpo-sequence": {"loss": {"aggregation": "sequence_mean", "ratio": "sequence"}},
+    "grpo-constant": {"loss": {"aggregation": "constant", "advantage_scale": "none"}},
+    "grpo-groups": {"loss": {"aggregation": "group_token_mean", "overlong_share": 0.5}},
+    "grpo-steps": {"loss": {"aggregation": "sequence_mean", "supervision": "process"}},
+    "ppo": {"reference_weight": 0.2},
 }
-"""Scenarios of stages that draw what they learn from."""
+"""Scenarios of stages that draw what they learn from: every way in which the objectives divide."""
+
+PATIENCE = 1800
+"""Seconds after which ranks count as waiting for each other: far more than a busy machine needs."""
+
+UNEVEN = "grpo-uneven"
+"""Its second rank is left with one group, which no two updates can share."""
 
 
 def on_policy(scenario: str) -> Any:
     """The stage of one of them."""
-    knobs = ON_POLICY[scenario]
-    return policy_stage(scenario, batch_size=4, epochs=2, balance=V3_BALANCE, **knobs)
+    knobs = ON_POLICY.get(scenario, {"minibatches": 2})
+    return policy_stage(scenario.partition("-")[0], batch_size=4, epochs=2, balance=V3_BALANCE, **knobs)
 
 
 class GroupedAdamW(TinyAdamW):
@@ -170,8 +180,12 @@ def run(root: Path, scenario: str) -> None:
         except TrainingError as error:
             (root / f"{scenario}.{os.environ['RANK']}").write_text(str(error))
         return
-    if scenario in ON_POLICY:
-        fit(folder, on_policy(scenario), max_steps=3, **settings)
+    if scenario in ON_POLICY or scenario == UNEVEN:
+        stage = on_policy(scenario)
+        if scenario == UNEVEN:
+            n_kept = 2 - int(os.environ["RANK"])
+            stage.rollout.kept_groups = lambda answer_B, size: torch.arange(len(answer_B) // size) < n_kept
+        fit(folder, stage, max_steps=3, **settings)
         return
     stage = variant(scenario)
     if scenario.endswith("-unread") and os.environ["RANK"] == "1":
@@ -203,7 +217,7 @@ def start(folder: Path, *scenarios: str) -> None:
         for rank in range(2)
     ]
     try:
-        words = [rank.communicate(timeout=240)[0] for rank in ranks]
+        words = [rank.communicate(timeout=PATIENCE)[0] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

@@ -19,6 +19,7 @@ def test_a_finished_run_is_summed_up(tmp_path: Path) -> None:
     assert content["tokens"] == last["train/tokens"]
     assert content["metrics"]["val/loss"] == last["val/loss"]
     assert content["tokens_per_second"] > 0
+    assert "reproducible" not in content, "no clock decided anything"
 
 
 def test_a_run_killed_between_its_last_checkpoint_and_its_summary_gets_one_on_resume(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from deepseek_lab.checkpoint import describe
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.initial import shared_tokenizer, take_weights, tokenizer_of
+from deepseek_lab.experiment.initial import shared_tokenizer, started_model, take_head, take_weights, tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.text.tokenizer import BytePairEncoding
 from tiny_run import tiny_config, tiny_stage, tiny_trainer
 
@@ -36,6 +38,25 @@ def test_weights_are_taken_to_the_bit_and_the_positions_may_be_scaled(run):
     take_weights(model, str(folder))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert model.config.rope == yarn
+
+
+def test_a_reward_model_goes_on_with_network_and_head_and_no_policy_starts_from_one(run, tmp_path):
+    judge = ValueModel.around(tiny_config().build())
+    with torch.no_grad():
+        judge.value_D.normal_()
+    (tmp_path / "checkpoints").mkdir()
+    state = {f"model.{name}": tensor for name, tensor in judge.state_dict().items()}
+    content = {"state_dict": state, "model_config": describe(judge.config), "run": {}}
+    torch.save(content, tmp_path / "checkpoints" / "step_00000001.ckpt")
+    ours = ValueModel.around(started_model(tiny_config(), str(tmp_path), rewards=True))
+    take_head(ours, str(tmp_path))
+    assert all(torch.equal(tensor, judge.state_dict()[name]) for name, tensor in ours.state_dict().items())
+    with pytest.raises(DataError, match="is not a transformer"):
+        started_model(tiny_config(), str(tmp_path))
+    fresh = ValueModel.around(started_model(tiny_config(), str(run[0]), rewards=True))
+    take_head(fresh, str(run[0]))
+    assert not fresh.value_D.any(), "a language model has no opinion yet"
+    assert torch.equal(fresh.backbone.embedding.weight, run[1]["embedding.weight"])
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,23 @@ def test_whitening_sees_the_mask_alone():
     torch.testing.assert_close(out, f64([[-1, 1, 0]]) / math.sqrt(2), rtol=1e-6, atol=0)
 
 
+def test_whitening_of_a_part_uses_the_mean_and_deviation_of_the_whole():
+    whole = f64([[1.0, 3.0, 99.0], [8.0, 2.0, 4.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    inside = whole[mask]
+
+    def two_ranks(sums):
+        """What both ranks' sums come to: of all tokens, then of all squares around the mean of all."""
+        if sums.dim():
+            return f64([len(inside), inside.sum()])
+        return (inside - inside.mean()).square().sum()
+
+    expected = (inside - inside.mean()) / statistics.stdev(inside.tolist())
+    for row, part in ((0, expected[:2]), (1, expected[2:])):
+        out = whitened(whole[row : row + 1], mask[row : row + 1], over_ranks=two_ranks)
+        torch.testing.assert_close(out[mask[row : row + 1]], part)
+
+
 @pytest.mark.parametrize("scale", ["group", "none"])
 def test_outcome_advantages_are_the_formula(scale):
     groups = [[1.0, 0.0, 0.0, 1.0], [0.2, 0.4, -1.0, 3.0]]

@@ -77,6 +77,21 @@ def test_minutes_and_words_move_nothing():
     assert [step.folder for step in before.values()] == [step.folder for step in after.values()]
 
 
+def test_more_overrides_stand_behind_all_others_and_move_their_step_alone():
+    before, after = plan(), plan(more={"restart": ["trainer.max_steps=9"]})
+    assert {key for key in before if before[key].folder != after[key].folder} == {"restart", "restart.held_out"}
+    words = after["restart"].overrides
+    assert words.index("trainer.max_steps=9") > words.index("trainer.n_threads=1")
+
+
+def test_a_budget_makes_another_measurement_and_no_budget_the_one_it_was():
+    tests = {"held_out": {"overrides": ["what=task"], "at_tokens": 9.0}}
+    before, after = plan(), plan(tests=tests)
+    moved = {key for key in before if before[key].folder != after[key].folder}
+    assert moved == {key for key in before if key.endswith(".held_out")}
+    assert after["zero.held_out"].budget == ("tokens", 9.0)
+
+
 def test_a_control_moves_when_other_steps_pay_for_it():
     one = plan({**STEPS, "control": {"start": "base", "equal_flops": ["zero"]}})
     two = plan({**STEPS, "control": {"start": "base", "equal_flops": ["zero", "restart"]}})

@@ -53,6 +53,11 @@ def test_what_cannot_run_is_named(steps, said):
         recipe(steps)
 
 
+def test_more_overrides_belong_to_a_step():
+    with pytest.raises(ConfigError, match="did you mean 'base'"):
+        recipe({"base": {}}, more={"bass": []})
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
 def test_seeds_differ(seeds):
     with pytest.raises(ConfigError, match="seeds"):

@@ -82,7 +82,7 @@ def walk(request, tmp_path):
 
 def write_right_answers(kept):
     """What a model that can add would have left, in the form of rejection sampling."""
-    task = Arithmetic.Config(min_terms=3, max_terms=6, max_digits=1).build()
+    task = Arithmetic.Config(operation="sum", min_terms=3, max_terms=6, max_digits=1).build()
     rows = [{"prompt": one.question, "completion": f"It is {one.answer}."} for one in task.examples("train", 60)]
     kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -6,68 +6,18 @@ import pytest
 
 from deepseek_lab.config import DataError
 from deepseek_lab.report.road import read_road
-from deepseek_lab.report.road_figures import LENGTH, smoothed
+from deepseek_lab.report.road_figures import smoothed
 from deepseek_lab.report.road_findings import findings
 from deepseek_lab.report.road_report import write_road_report
 from deepseek_lab.report.road_tables import costs, gains, results
 from deepseek_lab.report.road_transcripts import shown
-
-RIGHT, WRONG = "<think>1+1=2</think><answer>2</answer>", "<answer>3</answer>"
-
-
-def rows(n_right, n=20, k=4):
-    """`n` questions of which the first `n_right` are solved at every attempt, the others at one of k."""
-    out = []
-    for number in range(n):
-        right = [True] * k if number < n_right else [*[False] * (k - 1), True]
-        said = [RIGHT if ok else WRONG for ok in right]
-        votes = ["2" if ok else "3" for ok in right]
-        family = "sums" if number % 2 else "countdown"
-        out.append(
-            {
-                "question": f"q{number}",
-                "family": family,
-                "said": said,
-                "right": right,
-                "votes": votes,
-                "lengths": [9] * k,
-            }
-        )
-    return out
-
-
-def road(folder, scores, seeds=(1,), lengths=(10.0, 20.0)):
-    """A pipeline's folder: a step for each name of `scores`, with the number of questions that each seed solves."""
-    steps = []
-    for seed in seeds:
-        for name, solved in scores.items():
-            own = folder / f"{name}-{seed}"
-            (own / "test").mkdir(parents=True)
-            lines = rows(solved[seed - 1] if isinstance(solved, list) else solved)
-            (own / "test" / "eval_t_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
-            curve = [
-                {"step": n, "reward": 0.5, LENGTH: value, "rewards/correct/mean": 0.5}
-                for n, value in enumerate(lengths * 8)
-            ]
-            if name == "rl":
-                curve = sorted(curve, key=lambda row: row[LENGTH])
-                text = "".join(json.dumps({**row, "step": n}) + "\n" for n, row in enumerate(curve))
-                (own / "metrics.jsonl").write_text(text)
-            common = {"name": name, "seed": seed, "script": "train", "what": f"the {name}", "control": False}
-            common |= {"done": True, "planned_minutes": 2.0, "seconds": 60.0, "attempts": 1, "flops": 3e12}
-            steps.append({**common, "test": None, "folder": f"{name}-{seed}"})
-            steps.append(
-                {**common, "test": "held_out", "folder": f"{name}-{seed}/test", "script": "evaluate", "flops": 0.0}
-            )
-    content = {"title": "a road", "seeds": list(seeds), "compare": {"rl": ["base"]}, "tests": {"held_out": "Unseen."}}
-    (folder / "road.json").write_text(json.dumps({**content, "steps": steps}))
-    return folder
+from toy_road import road
 
 
 def test_a_rise_is_told_with_its_interval_and_so_are_longer_answers(tmp_path):
     found = read_road(road(tmp_path, {"base": 2, "rl": 18}))
     said = list(findings(found, "held_out"))
-    assert said[0].startswith("`rl` is better than `base` at held_out: +60.0 points")
+    assert said[0].startswith("`rl` is better than `base` at held_out (20 questions): +60.0 points")
     assert said[1].startswith("Answers of `rl` grew: 10.0 tokens")
 
 
@@ -82,9 +32,9 @@ def test_a_fall_is_told_as_plainly_and_no_difference_is_none(tmp_path):
 def test_several_seeds_are_judged_by_their_spread(tmp_path):
     found = read_road(road(tmp_path, {"base": [2, 2, 2], "rl": [3, 18, 3]}, seeds=(1, 2, 3)))
     assert "not told apart from" in next(findings(found, "held_out")), "one seed of three rose"
-    cells = gains(found, "held_out").rows[0]
-    assert cells[1] == "+22.5"
-    assert cells[2].count("(") == 3
+    cells = gains(found, ["held_out"]).rows[0]
+    assert cells[1:3] == ("20", "+22.5")
+    assert cells[5] == "+3.8, +60.0, +3.8"
     steady = read_road(road(tmp_path / "b", {"base": [2, 2, 2], "rl": [17, 18, 17]}, seeds=(1, 2, 3)))
     assert "better than" in next(findings(steady, "held_out"))
 

@@ -58,6 +58,16 @@ def test_a_thought_is_not_judged_and_too_much_is_no_verdict() -> None:
     assert "more than the reward model's 64" in str(long.failure)
 
 
+def test_a_judge_of_whole_answers_is_shown_the_thought() -> None:
+    model, said = value_model(), "<think>well</think>\nyes"
+    whole, cut = (RewardModel(model, TOKENIZER, reads).rewards([ONE], [said])[0] for reads in (True, False))
+    ids = ChatFormat(TOKENIZER).encode([Turn("user", "q"), Turn("assistant", said)]).ids
+    with torch.no_grad():
+        alone = model(torch.tensor(ids)[None])[0][0, -1]
+    assert whole.total == pytest.approx(float(alone), abs=1e-5)
+    assert whole.total != pytest.approx(cut.total)
+
+
 @pytest.mark.parametrize("kind", ["grpo", "ppo"])
 def test_a_stage_learns_from_it_and_names_it(kind: str, tmp_path: Path) -> None:
     run = run_folder(tmp_path / "reward")

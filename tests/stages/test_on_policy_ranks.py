@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_ranks import ON_POLICY, fit, on_policy, start
+from tiny_ranks import ON_POLICY, UNEVEN, fit, on_policy, start
 from tiny_run import rows
 
 OF_ONE_RANK = {"completions/max_length", "value/explained_variance", "sampling/logp_difference/max"}
@@ -24,3 +24,9 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
             assert {name: our[name] for name in close.keys() - OF_ONE_RANK} == {
                 name: close[name] for name in close.keys() - OF_ONE_RANK
             }
+
+
+@pytest.mark.slow
+def test_ranks_that_dynamic_sampling_leaves_unequal_make_equally_many_updates(tmp_path: Path) -> None:
+    start(tmp_path, UNEVEN)
+    assert rows(tmp_path / UNEVEN)[-1]["step"] == 3

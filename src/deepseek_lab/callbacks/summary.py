@@ -2,6 +2,8 @@
 
 The summary is written after the last checkpoint and from values that stand in it, so a run that was
 killed in between writes the same when it is resumed. `DONE` comes last of all, by rename.
+
+A run in which a clock decided a verdict is marked `reproducible: false`: the same again may come out otherwise.
 """
 
 import json
@@ -40,6 +42,7 @@ class Summary(Callback):
             "tokens": int(pl_module.tokens_seen),
             "seconds": self._seconds(trainer),
             "tokens_per_second": self._median_speed(),
+            **({"reproducible": False} if pl_module.latest.get("sampling/timeouts") else {}),
             "metrics": dict(sorted(pl_module.latest.items())),
         }
         write_text_atomically(self.run_folder / "summary.json", json.dumps(content, indent=2, default=str) + "\n")

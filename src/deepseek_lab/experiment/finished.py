@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import latest_checkpoint, load_model, rebuild
+from deepseek_lab.checkpoint import latest_checkpoint, load_model, load_value_model, read_checkpoint, rebuild
 from deepseek_lab.checkpoint.huggingface.plain_json import read_json
 from deepseek_lab.checkpoint.opening import is_published, located
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.text.published_files import TOKENIZER, chat_template
 from deepseek_lab.text.saved import SavedTokenizer
 from deepseek_lab.text.tokenizer import Tokenizer
@@ -80,6 +81,11 @@ class FinishedRun:
     def model(self, device: torch.device) -> Transformer:
         """The checkpoint's model, in eval mode."""
         return load_model(self.checkpoint).to(device)
+
+    def reward_model(self) -> ValueModel | None:
+        """The model of a run of stage=reward, in eval mode; None for another run's."""
+        described = rebuild(read_checkpoint(self.checkpoint)["model_config"], f"{self.checkpoint}: model_config")
+        return load_value_model(self.checkpoint) if isinstance(described, ValueModel.Config) else None
 
 
 def find_run(path: str) -> FinishedRun | PublishedModel:

@@ -17,27 +17,45 @@ import torch
 from deepseek_lab.checkpoint import describe
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.finished import NETWORK, find_run
+from deepseek_lab.experiment.finished import NETWORK, FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.text.special_names import SpecialNames
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 _NETWORK_KEYS = ("model", "attention", "ffn", "mtp", "experts")
 
 
-def started_model(config: Transformer.Config, run: str) -> Transformer:
-    """A model of `config` with the weights of `run`. Raises ConfigError, naming the part, for another shape."""
+def started_model(config: Transformer.Config, run: str, rewards: bool = False) -> Transformer:
+    """A model of `config` with the weights of `run`. Raises ConfigError, naming the part, for another shape.
+
+    rewards: for a reward model, which may start from a reward model's network; `take_head` brings its head
+    """
     found = find_run(run)
-    if found.network() == config:
+    if found.network() == config and not (rewards and _judge(run)):
         return found.model(torch.device("cpu"))
     model = config.build()
-    take_weights(model, run)
+    take_weights(model, run, rewards)
     return model
 
 
-def take_weights(model: Transformer, run: str) -> None:
+def _judge(run: str) -> ValueModel | None:
+    """The model of a run of stage=reward; None for all others."""
+    found = find_run(run)
+    return found.reward_model() if isinstance(found, FinishedRun) else None
+
+
+def take_head(model: ValueModel, run: str) -> None:
+    """Where `run` is a reward model too, its scalar head: that model goes on, instead of starting to prefer anew."""
+    start = _judge(run)
+    if start is not None:
+        model.load_state_dict({**model.state_dict(), "value_D": start.value_D})
+
+
+def take_weights(model: Transformer, run: str, rewards: bool = False) -> None:
     """Copies the weights of a run's newest checkpoint. Raises ConfigError, naming the part, for another shape."""
-    start = find_run(run).model(torch.device("cpu"))
+    judge = _judge(run) if rewards else None
+    start = find_run(run).model(torch.device("cpu")) if judge is None else judge.backbone
     ours, theirs = model.config, start.config
     theirs = replace(theirs, rope=ours.rope, max_seq_len=ours.max_seq_len, init_std=ours.init_std)
     for field in fields(ours):

@@ -37,7 +37,7 @@ from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
-from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model
+from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model, take_head
 from deepseek_lab.experiment.parallel import (
     cluster_environment,
     lost_ranks_named,
@@ -54,6 +54,8 @@ from deepseek_lab.precision import Float8
 from deepseek_lab.precision.coverage import coverage
 from deepseek_lab.precision.selection import peak_format
 from deepseek_lab.stages.base import Stage
+from deepseek_lab.stages.pair_configs import RewardConfig
+from deepseek_lab.stages.reward import RewardStage
 from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
 from deepseek_lab.trainer_plugins.json_lines import JsonLinesLogger
 from deepseek_lab.trainer_plugins.precision import precision_plugin
@@ -129,10 +131,17 @@ class TrainingRun:
             return self.configs.data.build(self.configs.tokenizer, self.configs.model.vocab_size, self.configs.seed)
 
     def _model(self) -> Transformer:
-        fresh = self.checkpoint or not self.cfg.init_from
-        model = self.configs.model.build() if fresh else started_model(self.configs.model, self.cfg.init_from)
+        if self._starts_from is None:
+            model = self.configs.model.build()
+        else:
+            model = started_model(self.configs.model, self._starts_from, isinstance(self.configs.stage, RewardConfig))
         recompute(model, self.configs.trainer.recompute)
         return model.train()
+
+    @property
+    def _starts_from(self) -> str | None:
+        """The run whose weights are taken; None where a checkpoint of this one holds them, or nothing does."""
+        return None if self.checkpoint else self.cfg.init_from
 
     def _default_threads(self) -> int | None:
         data, ranks = self.configs.data, self.configs.trainer.world_size
@@ -152,6 +161,8 @@ class TrainingRun:
             validation_batches=c.trainer.validation_batches,
             precision=c.precision,
         )
+        if self._starts_from is not None and isinstance(stage, RewardStage):
+            take_head(stage.model, self._starts_from)
         return stage
 
     def _take_folder(self) -> None:

@@ -16,6 +16,7 @@ A reward for form joins the one for the answer in one of three ways: `summed` (R
 Shapes: B answers (groups of G in a row, N of them), T tokens, S steps of an answer.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -50,12 +51,21 @@ def rewards_with_kl(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, weight: flo
     return torch.where(mask_BT, -weight * kl_BT, 0.0) + last_BT * score_B[:, None]
 
 
-def whitened(values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Mean 0 and sample deviation 1 over all tokens of the mask, 0 outside; fewer than two stay as they are."""
-    inside = values_BT[mask_BT.bool()]
-    if inside.numel() < 2:
+def whitened(
+    values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8, over_ranks: Callable[[Tensor], Tensor] = torch.clone
+) -> Tensor:
+    """Mean 0 and sample deviation 1 over all tokens of the mask, 0 outside; fewer than two stay as they are.
+
+    over_ranks: the sum of a tensor over all processes that hold a part of the batch. Mean and deviation are then those
+    of the whole batch: by its own, a process with easy questions would call half of its good answers bad.
+    """
+    inside_BT = torch.where(mask_BT.bool(), values_BT, 0.0).double()
+    count, total = over_ranks(torch.stack([mask_BT.sum().double(), inside_BT.sum()]))
+    if count < 2:
         return values_BT * mask_BT
-    return (values_BT - inside.mean()) / (inside.std() + epsilon) * mask_BT
+    centred_BT = (inside_BT - total / count) * mask_BT
+    deviation = (over_ranks(centred_BT.square().sum()) / (count - 1)).sqrt()
+    return (centred_BT / (deviation + epsilon)).to(values_BT.dtype)
 
 
 def joined_rewards(answer_B: Tensor, format_B: Tensor | None, how: RewardFormat) -> Tensor:

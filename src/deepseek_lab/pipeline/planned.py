@@ -28,7 +28,7 @@ class PlannedStep:
     """A step of one seed, or a test of what it made.
 
     key: unique in the plan, `zero` or `zero.held_out`, behind `seed2.` where there are several seeds
-    of: the step that a test measures; None for the step itself
+    test: the name of a measurement, None for the step itself; budget: of a test at an equal cost
     """
 
     key: str
@@ -42,6 +42,7 @@ class PlannedStep:
     overrides: tuple[str, ...]
     folder: Path
     needs: tuple["PlannedStep", ...]
+    budget: tuple[str, float] | None = None
 
     @property
     def job(self) -> PlannedJob:
@@ -69,7 +70,8 @@ def _of_seed(recipe: Recipe, seed: int, root: Path) -> Iterator[PlannedStep]:
     made: dict[str, PlannedStep] = {}
     for name, step in recipe.steps.items():
         common = recipe.config.common if step.script == "train" else []
-        made[name] = _planned(name, step, [*step.overrides, *common], made, folder, prefix, seed)
+        overrides = [*step.overrides, *common, *recipe.config.more.get(name, [])]
+        made[name] = _planned(name, step, overrides, made, folder, prefix, seed)
         yield made[name]
         for test in step.tests:
             yield _test(test, recipe.tests[test], made[name], folder, prefix)
@@ -115,7 +117,9 @@ def _filled(override: str, folders: Mapping[str, str]) -> str:
 
 def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, prefix: str) -> PlannedStep:
     lines = [*measurement.overrides, *of.step.test_overrides]
-    digest = _digest(f"{prefix}{of.name}.{name}", "evaluate", [*lines, f"checkpoint={{steps.{of.name}}}"], [], [of])
+    checkpoint, budget = f"checkpoint={{steps.{of.name}}}", measurement.budget
+    more = [] if budget is None else [*budget]
+    digest = _digest(f"{prefix}{of.name}.{name}", "evaluate", [*lines, checkpoint], more, [of])
     return PlannedStep(
         key=f"{prefix}{of.name}.{name}",
         name=of.name,
@@ -128,6 +132,7 @@ def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, pr
         overrides=(*lines, f"checkpoint={quoted(of.folder)}"),
         folder=folder / f"{of.name}.{name}-{digest}",
         needs=(of,),
+        budget=budget,
     )
 
 

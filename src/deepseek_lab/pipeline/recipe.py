@@ -4,8 +4,8 @@ Nothing here knows what a step does. A step is a command line that could be type
 the folder of an earlier step, `start` is short for `init_from=` (of train) or `checkpoint=` (of the others).
 `test` names measurements that every trained step gets beside its own result.
 
-Left out: steps that depend on what an earlier one measured, but for `equal_flops`, which gives a control as many
-steps as cost what others have cost.
+Left out: steps that depend on what an earlier one measured, but for costs: `equal_flops` gives a control as many
+steps as cost what others have cost, `at_tokens` and `at_flops` choose the checkpoint that a test measures.
 """
 
 import re
@@ -49,19 +49,45 @@ class Step(CheckedConfig):
             raise ConfigError(f"belongs to a step that trains, not to script: {self.script}", "equal_flops")
 
     @property
+    def named(self) -> list[str]:
+        """The steps whose folders stand in its overrides, each once."""
+        return list(dict.fromkeys(name for override in self.overrides for name in REFERENCE.findall(override)))
+
+    @property
+    def reads(self) -> list[str]:
+        """The steps that it is made from, each once."""
+        return list(dict.fromkeys([*([self.start] if self.start else []), *self.named]))
+
+    @property
     def needs(self) -> list[str]:
-        """The steps whose results it reads, each once."""
-        named = [name for override in self.overrides for name in REFERENCE.findall(override)]
-        return list(dict.fromkeys([*([self.start] if self.start else []), *named, *self.equal_flops]))
+        """The steps that must be done before it, each once."""
+        return list(dict.fromkeys([*self.reads, *self.equal_flops]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(CheckedConfig):
-    """A measurement: overrides of scripts/evaluate.py."""
+    """A measurement: overrides of scripts/evaluate.py.
+
+    at_tokens, at_flops: not the step's end is measured but its last checkpoint that cost no more, so that steps which
+        draw and learn at unequal cost are seen at an equal one; see `pipeline.spending` for what counts
+    """
 
     overrides: list[str]
     minutes: float = 0.3
     what: str = ""
+    at_tokens: float | None = None
+    at_flops: float | None = None
+
+    def check(self) -> None:
+        self.require_positive("at_tokens", "at_flops")
+        if self.at_tokens is not None and self.at_flops is not None:
+            raise ConfigError("stands beside at_tokens: a test has one budget", "at_flops")
+
+    @property
+    def budget(self) -> tuple[str, float] | None:
+        """What is spent and how much of it, for a test at an equal cost."""
+        given = [("tokens", self.at_tokens), ("flops", self.at_flops)]
+        return next(((name, most) for name, most in given if most is not None), None)
 
 
 class Recipe:
@@ -71,7 +97,9 @@ class Recipe:
     class Config(CheckedConfig):
         """name: of its folder; common: overrides of every step that trains, behind its own; seeds: a road for each.
 
-        compare: for a step the others that a report holds against it, question by question
+        more: overrides of single steps, behind these; so a recipe built on another changes a step without repeating it
+        compare: for a step the others that a report holds against it, question by question. Steps named `<arm>_low`,
+        `<arm>_mid` and `<arm>_high` are one arm at three learning rates: the test `tuning` says which of them counts
         """
 
         name: str
@@ -81,6 +109,7 @@ class Recipe:
         tests: dict[str, Any]
         compare: dict[str, list[str]]
         steps: dict[str, Any]
+        more: dict[str, list[str]] = field(default_factory=dict)
 
         def check(self) -> None:
             if not NAME.fullmatch(self.name):
@@ -94,6 +123,9 @@ class Recipe:
             for name, step in recipe.steps.items():
                 recipe.check_step(name, step, earlier)
                 earlier.append(name)
+            for name in self.more:
+                if name not in recipe.steps:
+                    raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "more")
             for name in [*self.compare, *(other for others in self.compare.values() for other in others)]:
                 if name not in recipe.steps:
                     raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "compare")

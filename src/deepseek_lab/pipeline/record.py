@@ -14,6 +14,7 @@ from deepseek_lab.pipeline import attempts
 from deepseek_lab.pipeline.costs import flops_of
 from deepseek_lab.pipeline.planned import PlannedStep
 from deepseek_lab.pipeline.recipe import Recipe
+from deepseek_lab.pipeline.spending import drawn_by
 
 FILE = "road.json"
 
@@ -25,6 +26,7 @@ def write_record(recipe: Recipe, steps: Sequence[PlannedStep], root: Path) -> No
         "seeds": list(recipe.config.seeds),
         "compare": {name: list(others) for name, others in recipe.config.compare.items()},
         "tests": {name: test.what for name, test in recipe.tests.items()},
+        "budgets": {name: list(test.budget) for name, test in recipe.tests.items() if test.budget},
         "steps": [_row(step, root) for step in steps],
     }
     write_text_atomically(root / FILE, json.dumps(content, indent=1) + "\n")
@@ -40,9 +42,11 @@ def _row(step: PlannedStep, root: Path) -> dict[str, Any]:
         "control": step.step.control,
         "folder": str(step.folder.relative_to(root)),
         "start": step.step.start if step.test is None else None,
+        "reads": step.step.reads if step.test is None else [],
         "done": step.job.finished,
         "planned_minutes": step.minutes,
         "seconds": attempts.seconds(step.folder),
         "attempts": attempts.count(step.folder),
         "flops": flops_of(step),
+        "tokens_drawn": drawn_by(step) if step.test is None else 0.0,
     }

@@ -19,6 +19,7 @@ from deepseek_lab.pipeline.costs import steps_for_equal_flops
 from deepseek_lab.pipeline.minutes import minutes_table
 from deepseek_lab.pipeline.planned import PlannedStep, planned
 from deepseek_lab.pipeline.record import write_record
+from deepseek_lab.pipeline.spending import chosen_checkpoint
 from deepseek_lab.report.road_report import write_road_report
 from deepseek_lab.sweep.dispatch import Dispatch
 from deepseek_lab.sweep.job_process import PlannedJob
@@ -60,7 +61,7 @@ def up_to(steps: Sequence[PlannedStep], last: str | None) -> list[PlannedStep]:
 
 def run_step(step: PlannedStep, n_threads: int) -> None:
     """Runs one step in a process of its own. Raises StepError when it does not finish."""
-    job = step.job_with(spent_steps(step)) if step.step.equal_flops and step.test is None else step.job
+    job = step.job_with(known_now(step))
     failed: list[int] = []
     slots = Slots([Needs()], gpus=[], cores=n_threads, jobs_at_once=1)
 
@@ -74,6 +75,13 @@ def run_step(step: PlannedStep, n_threads: int) -> None:
         attempts.end(step.folder)
     if not job.finished:
         raise StepError(f"step {step.key} failed; when its cause is gone, the same command goes on from there")
+
+
+def known_now(step: PlannedStep) -> list[str]:
+    """The overrides that depend on what other steps have cost."""
+    if step.budget is not None:
+        return chosen_checkpoint(step)
+    return spent_steps(step) if step.step.equal_flops and step.test is None else []
 
 
 def spent_steps(step: PlannedStep) -> list[str]:

@@ -5,7 +5,7 @@ and what rejection sampling kept. A step that is not finished is there without f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -15,16 +15,27 @@ from deepseek_lab.config import DataError
 from deepseek_lab.objectives.pass_at_k import majority_share, pass_at_k
 from deepseek_lab.report.run_files import METRICS, json_object, json_rows, whole_text
 
-FILE = "road.json"
+FILE, SPENT = "road.json", "spent.json"
 THINKS = "<think>"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All attempts of one model at one test; `rows` as scripts/evaluate.py writes them, a question each."""
+    """All attempts of one model at one test; `rows` as scripts/evaluate.py writes them, a question each.
+
+    split: which questions were asked, train, validation or test
+    spent: of a test at an equal cost, what the checkpoint it measured had cost
+    """
 
     rows: tuple[dict[str, Any], ...]
     k: int
+    split: str = "test"
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def questions(self) -> list[str]:
+        """What was asked, in order."""
+        return [row["question"] for row in self.rows]
 
     def pass_at(self, k: int) -> list[float]:
         """pass@k of every question."""
@@ -47,7 +58,7 @@ class Measured:
 
     def of_family(self, family: str) -> "Measured":
         """The questions of one task of a mixture."""
-        return Measured(rows=tuple(row for row in self.rows if row["family"] == family), k=self.k)
+        return replace(self, rows=tuple(row for row in self.rows if row["family"] == family))
 
     @property
     def families(self) -> list[str]:
@@ -57,7 +68,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class RoadStep:
-    """One step of one seed; `tests` under their names."""
+    """One step of one seed; `tests` under their names, `reads` the steps it was made from.
+
+    `reads` and `tokens_drawn` are not in the record of an older pipeline; None then.
+    """
 
     name: str
     seed: int
@@ -70,6 +84,9 @@ class RoadStep:
     planned_minutes: float
     attempts: int
     flops: float
+    start: str | None = None
+    reads: tuple[str, ...] | None = None
+    tokens_drawn: float | None = None
     measuring_seconds: float = 0.0
     tests: dict[str, Measured] = field(default_factory=dict)
 
@@ -91,7 +108,10 @@ class RoadStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Road:
-    """All steps in their order; `tests` names the measurements and says what they are."""
+    """All steps in their order; `tests` names the measurements and says what they are.
+
+    budgets: of tests at an equal cost what is spent (tokens or flops), and how much of it
+    """
 
     title: str
     root: Path
@@ -99,6 +119,7 @@ class Road:
     tests: dict[str, str]
     compare: dict[str, list[str]]
     steps: tuple[RoadStep, ...]
+    budgets: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def of_seed(self, seed: int) -> list[RoadStep]:
         """The steps of one seed."""
@@ -137,6 +158,7 @@ def read_road(root: Path) -> Road:
         tests=content["tests"],
         compare=content["compare"],
         steps=steps,
+        budgets={test: (kind, most) for test, (kind, most) in content.get("budgets", {}).items()},
     )
 
 
@@ -145,6 +167,9 @@ def _step(row: dict[str, Any], rows: Sequence[dict[str, Any]], root: Path) -> Ro
     names = ("name", "seed", "script", "what", "control", "done", "seconds", "planned_minutes", "attempts", "flops")
     return RoadStep(
         **{name: row[name] for name in names},
+        start=row.get("start"),
+        reads=tuple(row["reads"]) if "reads" in row else None,
+        tokens_drawn=row.get("tokens_drawn"),
         folder=root / row["folder"],
         measuring_seconds=sum(one["seconds"] for one in own),
         tests={one["test"]: _measured(root / one["folder"]) for one in own if one["done"]},
@@ -158,4 +183,10 @@ def _measured(folder: Path) -> Measured:
     rows = tuple(json_rows(files[0], whole_text(files[0])))
     if not rows:
         raise DataError(f"{files[0]}: is empty")
-    return Measured(rows=rows, k=len(rows[0]["right"]))
+    spent = folder / SPENT
+    return Measured(
+        rows=rows,
+        k=len(rows[0]["right"]),
+        split=files[0].stem.rpartition("_")[2],
+        spent=json_object(spent, spent.read_text(encoding="utf-8")) if spent.exists() else {},
+    )

@@ -7,11 +7,19 @@ from deepseek_lab.report.document import Block, Bullets, Heading, Paragraph, Pic
 from deepseek_lab.report.markdown import markdown
 from deepseek_lab.report.page import page
 from deepseek_lab.report.road import Road, read_road
+from deepseek_lab.report.road_arms import compared_pairs
+from deepseek_lab.report.road_budgets import budgets, caption
+from deepseek_lab.report.road_comparison import joined_tests
 from deepseek_lab.report.road_figures import road_figures
 from deepseek_lab.report.road_findings import findings
 from deepseek_lab.report.road_tables import by_family, costs, gains, results, unfinished
 from deepseek_lab.report.road_transcripts import transcripts
 from deepseek_lab.report.writing import write_picture, write_whole
+
+DIFFERENCES = (
+    "Differences in points on the same questions, with two 95% intervals: over questions by paired bootstrap (each "
+    "question's mean over the seeds), over seeds by Student's t."
+)
 
 
 def write_road_report(root: Path) -> Path:
@@ -33,12 +41,19 @@ def document(road: Road, pictures: Sequence[Picture]) -> Iterator[Block]:
     if missing:
         yield Paragraph(f"Not complete: {', '.join(dict.fromkeys(missing))} are not finished.")
     measured = [test for test in road.tests if any(road.measured(name, test) for name in road.names)]
+    equal = budgets(road, measured[0]) if measured else None
+    if equal is not None:
+        yield Heading("At equal cost")
+        yield Paragraph(caption(road, measured[0]))
+        yield equal
     said = [line for test in measured[:1] for line in findings(road, test)]
     if said:
         yield Heading("What it shows")
         yield Bullets(tuple(said))
     for test in measured:
-        yield from _test(road, test)
+        if test not in road.budgets:
+            yield from _test(road, test)
+    yield from _joined(road)
     if pictures:
         yield Heading("Figures")
         yield Pictures(tuple(pictures))
@@ -59,9 +74,20 @@ def _test(road: Road, test: str) -> Iterator[Block]:
     seeds = f"{len(road.seeds)} seeds" if len(road.seeds) > 1 else "one seed"
     yield Paragraph(f"{road.tests[test]} {n_questions} questions, {seeds}; 95% intervals.".strip())
     yield results(road, test)
-    families, gained = by_family(road, test), gains(road, test)
+    families, gained = by_family(road, test), gains(road, [test])
     if families is not None:
         yield families
     if gained is not None:
-        yield Paragraph("Differences in points on the same questions, with intervals by paired bootstrap.")
+        yield Paragraph(DIFFERENCES)
         yield gained
+
+
+def _joined(road: Road) -> Iterator[Block]:
+    """The comparisons that more than one test of the test split can speak for."""
+    groups = dict.fromkeys(tuple(joined_tests(road, *pair)) for pair in compared_pairs(road))
+    for tests in groups:
+        gained = gains(road, tests) if len(tests) > 1 else None
+        if gained is not None:
+            yield Heading(f"Results: {' and '.join(tests)} together")
+            yield Paragraph(DIFFERENCES)
+            yield gained

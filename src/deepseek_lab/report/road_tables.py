@@ -1,7 +1,7 @@
 """The tables of a road: what every step can do, what it gained over others, and what it cost.
 
 One seed has intervals by bootstrap over questions (Wilson's for majorities); several have the mean over seeds with
-the t interval, which is the wider one: it also holds how much a second road would differ.
+the t interval, which is the wider one: it also holds how much a second road would differ. Differences have both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +9,10 @@ from statistics import fmean
 
 from deepseek_lab.report.document import Cells
 from deepseek_lab.report.intervals import paired_interval
-from deepseek_lab.report.proportions import bootstrap, bootstrap_difference, wilson
+from deepseek_lab.report.proportions import bootstrap, wilson
 from deepseek_lab.report.road import Measured, Road, RoadStep
+from deepseek_lab.report.road_arms import compared_pairs
+from deepseek_lab.report.road_comparison import Comparison, Difference, compared
 
 Interval = tuple[float, float]
 NOTHING = "–"
@@ -82,51 +84,27 @@ def _family(found: Sequence[Measured], family: str) -> str:
     return share(own, lambda one: one.pass_at(1)) if own else NOTHING
 
 
-def gains(road: Road, test: str) -> Cells | None:
-    """Differences in points, question by question; None where nothing can be compared."""
-    rows = []
-    for name, others in road.compare.items():
-        rows += [row for other in others if (row := _gain(road, test, name, other))]
-    heads = ("", "pass@1", "each seed", "t over seeds", "pass@k")
-    return Cells(heads=heads, rows=tuple(rows)) if rows else None
+def gains(road: Road, tests: Sequence[str]) -> Cells | None:
+    """Differences in points, question by question over some tests as one; None where nothing can be compared."""
+    found = [compared(road, tests, *pair) for pair in compared_pairs(road)]
+    rows = tuple(_gain(one) for one in found if one is not None)
+    heads = ("", "questions", "pass@1", "over questions", "over seeds", "each seed", "pass@k", "over questions")
+    return Cells(heads=(*heads, "over seeds"), rows=rows) if rows else None
 
 
-def _gain(road: Road, test: str, name: str, other: str) -> tuple[str, ...] | None:
-    pairs = [pair for seed in road.seeds if (pair := _pair(road, test, name, other, seed))]
-    if not pairs:
-        return None
-    first = [difference(a.pass_at(1), b.pass_at(1)) for a, b in pairs]
-    several = [difference(a.pass_at(a.k), b.pass_at(b.k)) for a, b in pairs]
-    means = [fmean(one) for one in first]
+def _gain(found: Comparison) -> tuple[str, ...]:
     return (
-        f"{name} minus {other}",
-        points(fmean(means)),
-        ", ".join(f"{points(fmean(one))} ({_between(bootstrap_difference(one))})" for one in first),
-        _t_interval(means),
-        f"{points(fmean(map(fmean, several)))} ({_between(bootstrap_difference(several[0]))})",
+        f"{found.name} minus {found.other}",
+        f"{found.n_questions:,}",
+        *_with_both(found.first),
+        ", ".join(map(points, found.first.means)),
+        *_with_both(found.several),
     )
 
 
-def _t_interval(means: Sequence[float]) -> str:
-    if len(means) < 2:
-        return NOTHING
-    interval = paired_interval(means)
-    return _between((interval.low, interval.high))
-
-
-def _pair(road: Road, test: str, name: str, other: str, seed: int) -> tuple[Measured, Measured] | None:
-    """Both steps' measurements of one seed, on the same questions."""
-    try:
-        ours, theirs = (road.step(one, seed).tests[test] for one in (name, other))
-    except KeyError:
-        return None
-    same = [row["question"] for row in ours.rows] == [row["question"] for row in theirs.rows]
-    return (ours, theirs) if same else None
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """One value a question."""
-    return [a - b for a, b in zip(ours, theirs, strict=True)]
+def _with_both(difference: Difference) -> tuple[str, str, str]:
+    seeds = difference.over_seeds
+    return points(difference.mean), between(difference.over_questions), NOTHING if seeds is None else between(seeds)
 
 
 def points(value: float) -> str:
@@ -134,7 +112,8 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _between(interval: Interval) -> str:
+def between(interval: Interval) -> str:
+    """`+1.0 to +2.5`."""
     return f"{points(interval[0])} to {points(interval[1])}"
 
 

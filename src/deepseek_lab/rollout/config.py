@@ -17,6 +17,8 @@ class RolloutConfig(CheckedConfig):
     reward_seconds: for the verdict on one answer; what takes longer is a named failure
     curriculum: pass_rate asks more questions of the difficulties that are solved about half of the time
     reward_model: a run of stage=reward, whose score is the part `reward_model`; null for none
+    reward_model_reads: what it is shown of an answer, as it was in training: what comes after the thought (R1), or all
+        of it (DeepSeekMath, whose judge looks at the steps)
     """
 
     group_size: int
@@ -28,6 +30,7 @@ class RolloutConfig(CheckedConfig):
     reward_seconds: float
     reward_model: str | None
     curriculum: Literal["none", "pass_rate"]
+    reward_model_reads: Literal["summary", "answer"] = "summary"
 
     def check(self) -> None:
         self.require_positive("group_size", "max_new_tokens", "max_rows")

@@ -54,10 +54,14 @@ class RolloutEngine:
         self.drawing = Drawing(config, data, self.rewarding, seed)
         self.kept_groups, self.max_refills = kept_groups, max_refills
         self.curriculum = Curriculum(data.examples, seed) if config.curriculum == "pass_rate" else None
+        self.timeouts = 0
+        """Verdicts of all ranks that came too late, or that a clock decided."""
         self.transcript: list[Group] = []
         """The groups of the last experience, in its order."""
         self.reward_model = (
-            None if config.reward_model is None else RewardModel.of_run(config.reward_model, data.tokenizer)
+            None
+            if config.reward_model is None
+            else RewardModel.of_run(config.reward_model, data.tokenizer, config.reward_model_reads == "answer")
         )
         if self.reward_model is not None:
             asked = OnlyFor(self.reward_model, lambda example: config.judged_by(PART, example.family))
@@ -131,14 +135,20 @@ class RolloutEngine:
         places = torch.arange(len(self.data.held_out))[rank::world_size].numpy()
         return self.drawing.groups(policy, self.data.held_out, places, n, "validation")
 
+    def gather_timeouts(self, over_ranks: Callable[[Tensor], Tensor], device: torch.device) -> int:
+        """Adds what this and the other ranks have noted since; all of them."""
+        self.timeouts += int(over_ranks(torch.tensor(self.rewarding.timeouts, device=device)))
+        self.rewarding.timeouts = 0
+        return self.timeouts
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
         learnt = None if self.curriculum is None else self.curriculum.state_dict()
-        return {"curriculum": learnt, "timeouts": self.rewarding.timeouts}
+        return {"curriculum": learnt, "timeouts": self.timeouts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state_dict`."""
-        self.rewarding.timeouts = int(state["timeouts"])
+        self.timeouts = int(state["timeouts"])
         if self.curriculum is not None and state["curriculum"] is not None:
             self.curriculum.load_state_dict(state["curriculum"])
 

@@ -1,7 +1,8 @@
 """A learned reward as one more judge: the score of a run of stage=reward, the part `reward_model` of the reward.
 
 The model reads question and answer as the conversation it was trained on. Of an answer that begins with a thought it
-sees only what comes after it: helpfulness is judged on the final summary (DeepSeek-R1 §2.3.4).
+sees only what comes after it: helpfulness is judged on the final summary (DeepSeek-R1 §2.3.4). One that was trained on
+whole answers, so that it can look at their steps (DeepSeekMath §4.1), is shown them whole.
 
 Left out: scores of single steps.
 
@@ -30,19 +31,20 @@ _ROWS = 64
 class RewardModel:
     """Scores answers; frozen, no part of any checkpoint."""
 
-    def __init__(self, model: ValueModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: ValueModel, tokenizer: Tokenizer, reads_thoughts: bool = False) -> None:
+        self.reads_thoughts = reads_thoughts
         self.model = model.eval().requires_grad_(False)
         self._chat = ChatFormat(tokenizer)
 
     @classmethod
-    def of_run(cls, run: str, tokenizer: Tokenizer) -> "RewardModel":
+    def of_run(cls, run: str, tokenizer: Tokenizer, reads_thoughts: bool = False) -> "RewardModel":
         """The model of a run folder. Raises DataError for a bad one, ConfigError when it cuts text in another way."""
         folder = Path(run).expanduser()
         model = load_value_model(folder)
         own = Tokenizer.load(folder / "tokenizer.json")
         if own.fingerprint() != tokenizer.fingerprint():
             raise ConfigError(f"{run} has another tokenizer than the policy", PART)
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, reads_thoughts)
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """One score a completion; one that is too long for the model has none."""
@@ -54,8 +56,8 @@ class RewardModel:
         return [self._verdict(next(scores)) if len(row) <= longest else _too_long(len(row), longest) for row in rows]
 
     def _ids(self, example: Example, completion: str) -> list[int]:
-        summary = split_reasoning(completion).answer
-        ids: list[int] = self._chat.encode([Turn("user", example.question), Turn("assistant", summary)]).ids.tolist()
+        seen = completion if self.reads_thoughts else split_reasoning(completion).answer
+        ids: list[int] = self._chat.encode([Turn("user", example.question), Turn("assistant", seen)]).ids.tolist()
         return ids
 
     @torch.no_grad()

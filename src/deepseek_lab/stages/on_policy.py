@@ -142,9 +142,13 @@ class OnPolicyStage(RolloutState):
         return self.config.minibatches > 1
 
     def _updates_of(self, experience: Experience) -> list[Tensor]:
-        """The rows of each update, over all epochs."""
+        """The rows of each update, over all epochs; as many updates as the rank with the fewest groups can make.
+
+        Dynamic sampling may leave ranks with unequal numbers of groups, and an update is a meeting of all of them.
+        """
         c, sizes = self.config, (experience.n_groups, experience.group_size)
-        return update_rows(*sizes, c.minibatches, c.epochs, [self.seed, self.steps_done], self.device)
+        parts = int(self.over_ranks(torch.tensor(min(c.minibatches, experience.n_groups), device=self.device), "MIN"))
+        return update_rows(*sizes, parts, c.epochs, [self.seed, self.steps_done], self.device)
 
     def _update(self, optimizer: Any, answers: Answers, counted: bool) -> None:
         """One step of the optimiser, through Lightning where it is `counted`."""
@@ -179,11 +183,12 @@ class OnPolicyStage(RolloutState):
         self.tokens_seen += self.over_ranks(experience.mask_BT.sum())
         lengths = experience.sums["completions/mean_length"]
         self.tokens_drawn += int(self.over_ranks(torch.tensor(lengths[0], device=self.device)))
+        timeouts = self.rollout.gather_timeouts(self.over_ranks, self.device)
         self.window.add(self.curves.taken(experience.sums, self.over_ranks, self.device, self.trainer.world_size))
         if self.log_due:
             self._record_window(rate)
             self._zero_loss.look(self.latest, self.trainer.is_global_zero)
-            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": self.rollout.rewarding.timeouts})
+            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": timeouts})
         if self.is_last_step:
             self.trainer.should_stop = True
 

@@ -6,7 +6,7 @@ The critic is a network of its own (`ValueModel`), started from the policy or fr
 same optimiser in parameter groups of its own; each network's gradients are clipped by themselves. Both stand in the
 checkpoint, the critic under `critic.`.
 
-Left out: an entropy bonus, a shared backbone, whitening over more than this rank's answers.
+Left out: an entropy bonus, a shared backbone.
 
 Shapes: B answers, T positions.
 """
@@ -68,7 +68,7 @@ class PpoStage(OnPolicyStage):
         advantage_BT, return_BT = generalised_advantages(rewards_BT, value_BT, mask_BT, config.discount, config.decay)
         counted_BT = self.counted(experience)
         if config.whiten:
-            advantage_BT = whitened(advantage_BT, counted_BT)
+            advantage_BT = whitened(advantage_BT, counted_BT, over_ranks=self.over_ranks)
         self.curves.add_update(_fit(value_BT[counted_BT], return_BT[counted_BT], self.trainer.world_size))
         return {ADVANTAGE: advantage_BT, RETURN: return_BT, VALUE: value_BT}
 

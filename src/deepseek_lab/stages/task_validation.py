@@ -36,6 +36,8 @@ class TaskValidation(Stage):
         groups = self.rollout.evaluate(self.model, n, *ranks)
         clock.drawing, clock.judging = before
         self.record(self._figures(groups, n))
+        # Counts for the run's mark; its curve has the point of this step already, from the iteration.
+        self.latest["sampling/timeouts"] = self.rollout.gather_timeouts(self.over_ranks, self.device)
 
     def _figures(self, groups: list[Group], n: int) -> dict[str, float]:
         cut = sum(one.finish_reason == "length" for group in groups for one in group.completions)
