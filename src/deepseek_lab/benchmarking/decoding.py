@@ -23,7 +23,9 @@ from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.benchmarking.published_weights import copy_weights
 from deepseek_lab.generation import Engine, Request
 from deepseek_lab.generation.compiled import compiled_decode_one
-from deepseek_lab.generation.decoding import DecodeOne, decode_many, decode_one, prefill
+from deepseek_lab.generation.decoding import DecodeOne, decode_many, prefill
+from deepseek_lab.generation.lean.step import decode_one_of
+from deepseek_lab.model.prepared import Prepared
 
 OURS, THEIRS, ALONE, COMPILED = "ours", "transformers", "ours, one by one", "ours, compiled"
 _SIZES = Workload("decoding", batch=1, seq_len=1, n_experts=16)
@@ -58,8 +60,10 @@ def _greedy(logits_BV: Tensor) -> Tensor:
     return logits_BV.argmax(-1)
 
 
-def our_steps(model: Any, row: Row, ids_BT: Tensor, decode_one: DecodeOne = decode_one) -> Callable[[Tensor], float]:
-    """Decodes behind the prompt, whose cache is made once and wound back before each round."""
+def our_steps(model: Any, row: Row, ids_BT: Tensor, decode_one: DecodeOne | None = None) -> Callable[[Tensor], float]:
+    """Decodes behind the prompt, whose cache is made once and wound back before each round; as an engine does it, or
+    with another step."""
+    decode_one = decode_one or decode_one_of(model, Prepared.of(model))
     cache = model.new_cache(row.batch, row.prompt + row.new)
     with torch.no_grad():
         logits_BV = prefill(model, ids_BT, cache)

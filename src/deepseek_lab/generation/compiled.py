@@ -24,7 +24,9 @@ def compiled_decode_one() -> DecodeOne:
     """A `decode_one` whose blocks are compiled when they are first run."""
     block_step = torch.compile(_block_step, dynamic=True)
 
-    def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
+    def decode_one(model: Transformer, token_B: Tensor, cache: Cache, noted: list[Tensor] | None = None) -> Tensor:
+        if noted is not None:
+            raise ValueError("a compiled step does not tell its experts")
         ids_B1 = token_B[:, None]
         context = cached_context(model.config.rope, model.rope_dim, ids_B1, None, cache, as_ragged=True)
         # No complex numbers, which the compiler does not know.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.model.ffn.dense import swiglu
-from deepseek_lab.model.linear import project
+from deepseek_lab.model.linear import prepared_for, project
 
 _FUSED = 16
 """Rows up to which compiled code may read a matrix once for each of them."""
@@ -47,8 +47,10 @@ def _one_by_one(x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, gate_up_EXD:
 
 def _each(rows_MI: Tensor, weight_EOI: Tensor, experts: Iterable[int], counts: list[int]) -> Tensor:
     """Each expert's rows times its matrix, (M, O)."""
+    prepared = prepared_for(rows_MI, weight_EOI)
+    matrices = weight_EOI if prepared is None else prepared.kept(weight_EOI, "experts", lambda: weight_EOI.unbind(0))
     pieces = zip(experts, rows_MI.split(counts), strict=True)
-    return torch.cat([project(rows, weight_EOI[expert]) for expert, rows in pieces])
+    return torch.cat([project(rows, matrices[expert]) for expert, rows in pieces])
 
 
 def _fusible(x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, gate_up_EXD: Tensor, down_EDI: Tensor) -> Tensor:
