@@ -1,8 +1,9 @@
 """The decoding step through `torch.compile`: the blocks run as a few fused kernels instead of hundreds of small ones.
 
-Each kind of block is compiled once (dense or mixture; one row, a few, many), for any number of keys, and all blocks of
-a kind share the code. It takes seconds to a minute when a shape comes first, and the numbers differ from eager ones by
-rounding. Left out: prefill, several tokens a row (speculation), and layers that a precision recipe has replaced.
+Each kind of block is compiled once (dense or mixture; one row, a few), for any number of keys, and all blocks of a kind
+share the code. It takes seconds to a minute when a shape comes first, and the numbers differ from eager ones by
+rounding. Left out: prefill, several tokens a row (speculation), layers that a precision recipe has replaced, and many
+rows: there the products are the time, and compiled code reads an expert's matrix once for each row that needs it.
 
 Shapes: B rows, V vocabulary.
 """
@@ -18,6 +19,9 @@ from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.linear import decoding, project
 from deepseek_lab.model.positions import cached_context
 from deepseek_lab.model.transformer import Transformer
+
+COMPILED_ROWS = 4
+"""Rows up to which the compiled step is the quicker one."""
 
 
 def compiled_decode_one() -> DecodeOne:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from deepseek_lab.generation.compiled import COMPILED_ROWS
 from deepseek_lab.generation.decoding import DecodeOne, left_padded
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
@@ -49,12 +50,13 @@ class RunningRows:
         self._cache = RowCache(model.new_cache(1, 1))
         self._drafter = Drafter(model, depth)
         self._caches = [self._cache, *self._drafter.caches]
-        self.prepare()
+        self.prepared: Prepared
+        self._decode_one: DecodeOne
 
     def prepare(self) -> None:
         """Takes the weights as they are now; they stay so while any row runs."""
-        self.prepared = Prepared.of(self.model)
-        self._decode_one = self._compiled or decode_one_of(self.model, self.prepared)
+        self.prepared = Prepared.of(self.model, packs=not self.batch_invariant)
+        self._decode_one = decode_one_of(self.model, self.prepared)
 
     @property
     def n_bytes(self) -> int:
@@ -176,7 +178,8 @@ class RunningRows:
     def _read_one(self, token_B: Tensor, cache: Cache, rows: Sequence[Row]) -> Tensor:
         """Feeds one token a row -> logits (B, V); notes the experts where they are recorded."""
         noted: list[Tensor] | None = [] if self._record_routing else None
-        logits_BV = self._decode_one(self.model, token_B, cache, noted)
+        compiled = self._compiled if len(rows) <= COMPILED_ROWS else None
+        logits_BV = (compiled or self._decode_one)(self.model, token_B, cache, noted)
         if noted is not None:
             for row, chosen_LK in zip(rows, torch.stack(noted, dim=1).to(torch.int16), strict=True):
                 row.routing.append(chosen_LK[None])

@@ -30,21 +30,24 @@ _PACKED_AFTER = 4
 
 
 class Prepared:
-    """Copies of weights in other layouts, by the weight; `keeps` none where weights may change between steps.
+    """Copies of weights in other layouts, by the weight.
 
     streams: whether the weights come from memory anew at each step, being too many for the processor's cache
+    keeps: whether copies are kept; not where weights may change from one step to the next
+    packs: whether matrices are packed once they are worth it; not where the same product must give the same bits
+        early and late
     """
 
-    def __init__(self, *, streams: bool = True, keeps: bool = False) -> None:
-        self.streams, self.keeps = streams, keeps
+    def __init__(self, *, streams: bool = True, keeps: bool = False, packs: bool = False) -> None:
+        self.streams, self.keeps, self.packs = streams, keeps, streams and keeps and packs
         self._uses: dict[int, int] = {}
         self._kept: dict[tuple[int, str], tuple[Tensor, Any]] = {}
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Prepared":
+    def of(cls, model: nn.Module, packs: bool = True) -> "Prepared":
         """For decoding with a model whose weights stay as they are."""
         n_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        return cls(streams=n_bytes > _CACHED_BYTES, keeps=n_bytes <= _MOST_BYTES)
+        return cls(streams=n_bytes > _CACHED_BYTES, keeps=n_bytes <= _MOST_BYTES, packs=packs)
 
     def kept(self, weight: Tensor, layout: str, make: Callable[[], _Layout]) -> _Layout:
         """A weight in a layout of this name, made at the first call; where nothing is kept it is made at each."""
@@ -59,12 +62,10 @@ class Prepared:
 
     def packed(self, weight_OI: Tensor) -> Tensor | None:
         """A matrix for oneDNN's products of three rows and more; None where a plain one is the better choice."""
-        found = self._kept.get((id(weight_OI), "packed"))
-        if found is not None:
-            return found[1]  # type: ignore[no-any-return]
-        if not self.keeps or weight_OI.numel() <= _WORTH_PACKING or weight_OI.dtype != torch.float32:
+        if not self.packs or weight_OI.numel() <= _WORTH_PACKING or weight_OI.dtype != torch.float32:
             return None
-        uses = self._uses[id(weight_OI)] = self._uses.get(id(weight_OI), 0) + 1
-        if uses <= _PACKED_AFTER:
+        uses = self._uses.get(id(weight_OI), 0)
+        if uses < _PACKED_AFTER:
+            self._uses[id(weight_OI)] = uses + 1
             return None
         return self.kept(weight_OI, "packed", lambda: torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach(), 8))

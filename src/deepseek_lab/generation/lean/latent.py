@@ -26,6 +26,7 @@ class LeanLatent:
         c, streams = attention.config, prepared.streams
         self.heads, self.nope, self.rope, self.rank = c.n_heads, c.qk_nope_head_dim, c.qk_rope_head_dim, c.kv_lora_rank
         self.scale, self.layout = attention.scale, c.rope_layout
+        self.nothing = torch.zeros(1, 1, dtype=attention.wkv_b.weight.dtype)
         if c.q_lora_rank is None:
             self.to_queries = [product(attention.wq, streams)]
         else:
@@ -43,13 +44,25 @@ class LeanLatent:
             cache_NLX.select(1, context.start).copy_(new_NX)
         else:
             write_tokens(cache_NLX, new_NX.unsqueeze(1), context.slots_BT, context.keep_BT, context.start)
-        stored_N1SX = cache_NLX.narrow(1, 0, context.n_keys).unsqueeze(1)
-        q_N1HX = torch.cat((self.up_key(q_NHP), q_pe_NHR), 2).unsqueeze(1)
-        mixed_N1HX = F.scaled_dot_product_attention(
-            q_N1HX, stored_N1SX, stored_N1SX, attn_mask=context.mask_BTS, scale=self.scale
+        q_NHX = torch.cat((self.up_key(q_NHP), q_pe_NHR), 2)
+        mixed_NHC = self._mixed(q_NHX, cache_NLX.narrow(1, 0, context.n_keys), context.mask_BTS)
+        return self.to_width(self.up_value(mixed_NHC).flatten(1))
+
+    def _mixed(self, q_NHX: Tensor, stored_NSX: Tensor, mask_N1TS: Tensor | None) -> Tensor:
+        """softmax(q·storedᵀ)·latents.
+
+        torch's kernel gives each row to one core, and wants values as wide as keys. A single row (which sees every
+        key) is two products that all cores share, and of its values only the latents are summed.
+        """
+        if mask_N1TS is None and q_NHX.shape[0] == 1:
+            stored_SX = stored_NSX[0]
+            score_HS = torch.addmm(self.nothing, q_NHX[0], stored_SX.t(), beta=0, alpha=self.scale)
+            return torch.mm(score_HS.softmax(1), stored_SX.narrow(1, 0, self.rank)).unsqueeze(0)
+        keys_N1SX = stored_NSX.unsqueeze(1)
+        mixed_N1HX: Tensor = F.scaled_dot_product_attention(
+            q_NHX.unsqueeze(1), keys_N1SX, keys_N1SX, attn_mask=mask_N1TS, scale=self.scale
         )
-        y_NHV = self.up_value(mixed_N1HX.squeeze(1).narrow(2, 0, self.rank))
-        return self.to_width(y_NHV.flatten(1))
+        return mixed_N1HX.squeeze(1).narrow(2, 0, self.rank)
 
     def _queries_and_key(self, x_ND: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each head's nope and turned rope query, and what the cache takes of the new token."""

@@ -25,7 +25,7 @@ from deepseek_lab.model.attention.latent import LatentAttention
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.ffn.dense import DenseFeedForward
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.model.linear import decoding
+from deepseek_lab.model.linear import Linear, decoding
 from deepseek_lab.model.positions import cached_context
 from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.transformer import Transformer
@@ -56,7 +56,8 @@ class LeanStep:
 def decode_one_of(model: Transformer, prepared: Prepared) -> DecodeOne:
     """The quickest step of a model as it is now: lean where it can be, else the plain one."""
     weight = model.embedding.weight
-    lean = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    whole = type(weight) is nn.Parameter  # of a sharded model the modules gather what they need
+    lean = whole and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     return LeanStep(model, prepared) if lean and not torch.is_autocast_enabled("cpu") else decode_one
 
 
@@ -72,7 +73,7 @@ def _lean_block(block: nn.Module, prepared: Prepared) -> Callable[..., Tensor]:
 
 
 def _attention(attention: nn.Module, prepared: Prepared) -> Attend:
-    if type(attention) is LatentAttention:
+    if type(attention) is LatentAttention and type(attention.wkv_b) is Linear:
         return LeanLatent(attention, prepared)
     return lambda x_ND, context, buffer: attention(x_ND.unsqueeze(1), context, buffer).squeeze(1)
 
