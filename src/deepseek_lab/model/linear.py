@@ -59,13 +59,13 @@ def _has_forms(x: Tensor, weight: Tensor) -> bool:
 
 
 def product_of_few(x: Tensor, weight_OI: Tensor) -> Tensor:
-    """(…, I) -> (…, O): x·Wᵀ for a few rows, contiguous."""
+    """(…, I) -> (…, O): x·Wᵀ for a few rows; left as the product leaves it, transposed in memory."""
     x_NI = x.reshape(-1, x.shape[-1])
-    if x_NI.shape[0] == 1:
-        y_NO = torch.mm(weight_OI, torch.cat((x_NI, x_NI)).t())[:, 0].contiguous()
-    else:
-        y_NO = torch.mm(weight_OI, x_NI.t()).t().contiguous()
-    return y_NO.view(*x.shape[:-1], -1)
+    n_rows = x_NI.shape[0]
+    if n_rows == 1:
+        x_NI = torch.cat((x_NI, x_NI))
+    y_NO = torch.mm(weight_OI, x_NI.contiguous().t()).t()[:n_rows]
+    return y_NO if x.ndim == 2 else y_NO.view(*x.shape[:-1], -1)
 
 
 def project(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:

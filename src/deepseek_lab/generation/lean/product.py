@@ -1,8 +1,7 @@
 """The two things that a step does again and again, with nothing around them: products with a matrix, and norms.
 
 A decoding step is some hundred small operations, and what Python and torch do around each costs as much as the
-numbers: a module's call, its checks, a view. So what a step needs to know is looked up once, and results stay as the
-product leaves them, a transposed view where that is the quick way round (`model.linear` says why it is).
+numbers: a module's call, its checks, a view. So what a step needs to know is looked up once.
 
 Shapes: N rows, I input width, O output width, D width.
 """
@@ -12,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from deepseek_lab.model.linear import Linear, project
+from deepseek_lab.model.linear import Linear, product_of_few, project
 from deepseek_lab.model.norm import RMSNorm
 
 Layer = Callable[[Tensor], Tensor]
@@ -31,17 +30,10 @@ def product(linear: nn.Module, streams: bool) -> Layer:
     def call(x_NI: Tensor) -> Tensor:
         if not streams or x_NI.shape[0] > 2:
             return project(x_NI, weight_OI, bias_O)
-        y_NO = of_one_or_two(x_NI, weight_OI)
+        y_NO = product_of_few(x_NI, weight_OI)
         return y_NO if bias_O is None else y_NO + bias_O
 
     return call
-
-
-def of_one_or_two(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
-    """`product_of_few` without its copies: (N, I) -> (N, O), a view of memory of other strides."""
-    if x_NI.shape[0] == 1:
-        return torch.mm(weight_OI, torch.cat((x_NI, x_NI)).t()).t()[:1]
-    return torch.mm(weight_OI, x_NI.contiguous().t()).t()
 
 
 def norm(module: RMSNorm) -> Layer:

@@ -28,13 +28,14 @@ def _one_by_one(x_ND: Tensor, weight_NK: Tensor, chosen_NK: Tensor, gate_up_EXD:
         places.setdefault(expert, []).append(place)
     counts = [len(some) for some in places.values()]
     order_M = torch.tensor([place for some in places.values() for place in some], device=x_ND.device)
-    rows_MD = x_ND.expand(per_token, -1) if n_tokens == 1 else x_ND.index_select(0, order_M // per_token)
+    token_M = order_M // per_token
+    rows_MD = x_ND.expand(per_token, -1) if n_tokens == 1 else x_ND.index_select(0, token_M)
     gate_up_MX = _each(rows_MD, gate_up_EXD, places, counts)
     hidden_MI = swiglu(gate_up_MX) * weight_NK.flatten()[order_M, None].to(x_ND.dtype)
     y_MD = _each(hidden_MI, down_EDI, places, counts)
     if n_tokens == 1:
         return y_MD.sum(0, keepdim=True)
-    return torch.zeros_like(x_ND).index_add_(0, order_M // per_token, y_MD)
+    return torch.zeros_like(x_ND).index_add_(0, token_M, y_MD)
 
 
 def _each(rows_MI: Tensor, weight_EOI: Tensor, experts: Iterable[int], counts: list[int]) -> Tensor:
