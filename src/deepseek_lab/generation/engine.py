@@ -25,7 +25,8 @@ Progress = Callable[[int, int], None]
 
 
 class Engine:
-    """Decodes requests with a model, which is left in the mode (training or evaluation) it was in.
+    """Decodes requests with a model, which is left in the mode (training or evaluation) it was in. Its weights may
+    change while nothing runs; on a CPU copies of them in other layouts may take their memory once more (`Prepared`).
 
     max_rows: samples decoded at once
     cache_bytes: what their caches may take together; further requests wait. None: as much as max_rows need

@@ -39,7 +39,8 @@ class Prepared:
     """
 
     def __init__(self, *, streams: bool = True, keeps: bool = False, packs: bool = False) -> None:
-        self.streams, self.keeps, self.packs = streams, keeps, streams and keeps and packs
+        self.streams, self.keeps = streams, keeps
+        self.packs = packs and keeps and streams and torch.backends.mkldnn.is_available()
         self._uses: dict[int, int] = {}
         self._kept: dict[tuple[int, str], tuple[Tensor, Any]] = {}
 
@@ -68,4 +69,10 @@ class Prepared:
         if uses < _PACKED_AFTER:
             self._uses[id(weight_OI)] = uses + 1
             return None
-        return self.kept(weight_OI, "packed", lambda: torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach(), 8))
+        made: Tensor = self.kept(weight_OI, "packed", lambda: _in_blocks(weight_OI))
+        return made
+
+
+def _in_blocks(weight_OI: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach(), 8)  # 8: rows that it is made for
+    return packed

@@ -11,6 +11,7 @@ Shapes: N rows, D width, V vocabulary, K experts a token.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def decode_one_of(model: Transformer, prepared: Prepared) -> DecodeOne:
     return LeanStep(model, prepared) if lean and not torch.is_autocast_enabled("cpu") else decode_one
 
 
-def _lean_block(block: nn.Module, prepared: Prepared) -> Callable[..., Tensor]:
+def _lean_block(block: Any, prepared: Prepared) -> Callable[..., Tensor]:
     attention_norm, ffn_norm = norm(block.attention_norm), norm(block.ffn_norm)
     attend, feed = _attention(block.attention, prepared), _feed_forward(block.ffn, prepared.streams)
 
