@@ -53,7 +53,7 @@ class Experts(nn.Module):
         if prepared is None or not plain:
             return False
         few = chosen_NK.numel() <= FEW * self.n_experts or torch.compiler.is_compiling()
-        return prepared.streams and (few or prepared.keeps)
+        return prepared.streams and (few or prepared.packs)
 
 
 class _SumByToken(torch.autograd.Function):
