@@ -6,7 +6,7 @@ import pytest
 
 from deepseek_lab.benchmarking import attention_step
 from deepseek_lab.benchmarking.attention_step import ABSORBED, EXPANDED, FULL
-from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.generation.lean.latent import LeanLatent
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def test_every_way_is_timed_drawn_and_written(tmp_path):
 
 
 def test_a_way_with_other_results_is_no_comparison(monkeypatch):
-    right = LatentAttention._absorbed
-    monkeypatch.setattr(LatentAttention, "_absorbed", lambda self, *inputs: 2 * right(self, *inputs))
+    right = LeanLatent.__call__
+    monkeypatch.setattr(LeanLatent, "__call__", lambda self, *inputs: 2 * right(self, *inputs))
     with pytest.raises(AssertionError):
         attention_step.measure("1x16", 1, lambda line: None)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from deepseek_lab.generation import Engine, Request, Sampling
+from deepseek_lab.generation.lean.step import LeanStep
 from deepseek_lab.generation.noise import uniform
 from tests.generation.tiny_models import PARTS, greedy_by_recomputation, tiny_model
 
@@ -46,14 +47,17 @@ def test_batch_invariant_is_equal_to_the_bit(model):
 
 
 def test_samples_of_one_prompt_share_its_prefill_and_differ_in_noise(model, monkeypatch):
-    read = []
-    forward = type(model).forward
+    read, fed = [], []
+    forward, step = type(model).forward, LeanStep.__call__
     monkeypatch.setattr(
         type(model), "forward", lambda self, ids, *a, **k: read.append(tuple(ids.shape)) or forward(self, ids, *a, **k)
     )
+    monkeypatch.setattr(
+        LeanStep, "__call__", lambda self, model, ids, *a: fed.append(len(ids)) or step(self, model, ids, *a)
+    )
     five = Request(prompt=PROMPTS[0], max_new_tokens=6, sampling=HOT, n=5, seed=3)
     (samples,) = Engine(model).run([five])
-    assert read == [(1, 7), *[(5, 1)] * 5]
+    assert (read, fed) == ([(1, 7)], [5] * 5)
     assert len({sample.ids for sample in samples}) > 1
     monkeypatch.undo()
     (in_waves,) = Engine(model, max_rows=2).run([five])

@@ -1,7 +1,8 @@
 """One MLA layer decoding one token, by the length of its context: three ways over the same tokens and weights.
 
-absorbed: reads the latents as they lie. expanded: rebuilds every head's keys and values from them at each step, as
-`transformers` does. full: keeps every head's keys and values instead of the latents, a cache several times as large.
+absorbed: reads the latents as they lie, as an engine's step does. expanded: rebuilds every head's keys and values from
+them at each step, as `transformers` does. full: keeps every head's keys and values instead of the latents, a cache
+several times as large. Each takes the new token in: its latent is made and kept, or its keys and values are.
 
 Shapes: B rows, S tokens of context, H heads, K query and key width, V value width, C kv_lora_rank.
 """
@@ -18,8 +19,11 @@ from torch import Tensor
 
 from deepseek_lab.benchmarking.contestants import Workload, our_model
 from deepseek_lab.benchmarking.interleaved import time_interleaved
+from deepseek_lab.generation.lean.latent import LeanLatent
 from deepseek_lab.model.attention.interface import AttentionContext, attend
 from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.model.linear import decoding
+from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.rope import rotation_table
 
 ABSORBED, EXPANDED, FULL = "absorbed", "expanded", "full"
@@ -27,25 +31,45 @@ _TOKENS_A_ROUND = 16384
 """Of context, read by each contestant before its time is taken: short contexts need several steps."""
 
 
-def _ways(layer: LatentAttention, context: AttentionContext, x_B1D: Tensor, stored: Tensor) -> dict[str, Any]:
-    c = layer.config
-    latent_BSC, k_pe_BSR = stored.split((c.kv_lora_rank, c.qk_rope_head_dim), -1)
-    kv_BSHX = layer.wkv_b(latent_BSC).unflatten(-1, (c.n_heads, -1))
-    k_BHSK = layer._joined_keys(kv_BSHX, k_pe_BSR).transpose(1, 2).contiguous()
-    v_BHSV = kv_BSHX[..., c.qk_nope_head_dim :].transpose(1, 2).contiguous()
+def _ways(layer: LatentAttention, context: AttentionContext, x_B1D: Tensor, cache_BSX: Tensor) -> dict[str, Any]:
+    prepared = Prepared(keeps=True, packs=True)
+    lean = LeanLatent(layer, prepared)
+    k_BHSK, v_BHSV = _keys_and_values(layer, cache_BSX)
+
+    def absorbed() -> Tensor:
+        with decoding(prepared):
+            return lean(x_B1D.squeeze(1), context, cache_BSX).unsqueeze(1)
+
+    def taken_in() -> Tensor:
+        new_B1X = torch.cat(layer._latents(x_B1D, context), dim=-1)
+        cache_BSX[:, context.start :] = new_B1X
+        return new_B1X
 
     def source() -> Tensor:
         return layer.q_norm(layer.wq_a(x_B1D))  # type: ignore[no-any-return]
 
+    def expanded() -> Tensor:
+        taken_in()
+        return layer._expanded(source(), context, *cache_BSX.split(_widths(layer), -1))
+
     def full() -> Tensor:
+        k_BHSK[:, :, context.start :], v_BHSV[:, :, context.start :] = _keys_and_values(layer, taken_in())
         q_BHTK = layer._joined_queries(source(), context).transpose(1, 2)
         return layer.wo(attend(q_BHTK, k_BHSK, v_BHSV, None, layer.scale).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
-    return {
-        ABSORBED: lambda: layer._absorbed(*layer._queries(source(), context), stored, None),
-        EXPANDED: lambda: layer._expanded(source(), context, latent_BSC, k_pe_BSR),
-        FULL: full,
-    }
+    return {ABSORBED: absorbed, EXPANDED: expanded, FULL: full}
+
+
+def _widths(layer: LatentAttention) -> tuple[int, int]:
+    return layer.config.kv_lora_rank, layer.config.qk_rope_head_dim
+
+
+def _keys_and_values(layer: LatentAttention, stored_BSX: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S, C + R) -> (B, H, S, K) and (B, H, S, V), contiguous."""
+    latent_BSC, k_pe_BSR = stored_BSX.split(_widths(layer), -1)
+    kv_BSHX = layer.wkv_b(latent_BSC).unflatten(-1, (layer.config.n_heads, -1))
+    k_BHSK = layer._joined_keys(kv_BSHX, k_pe_BSR).transpose(1, 2).contiguous()
+    return k_BHSK, kv_BSHX[..., layer.config.qk_nope_head_dim :].transpose(1, 2).contiguous()
 
 
 def _repeated(call: Callable[[], Tensor], times: int) -> Callable[[Tensor], float]:
@@ -64,7 +88,7 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
     layer = model.blocks[0].attention
     assert isinstance(layer, LatentAttention)
     rotation = rotation_table(model.config.rope, model.rope_dim, torch.tensor([[n_keys - 1]]))
-    context = AttentionContext(rotation, None, n_keys, read_cache=True)
+    context = AttentionContext(rotation, None, n_keys, read_cache=True, start=n_keys - 1)
     x_B1D, stored = torch.randn(batch, 1, model.config.dim), torch.randn(batch, n_keys, *layer.cache_shape())
     with torch.no_grad():
         ways = _ways(layer, context, x_B1D, stored)

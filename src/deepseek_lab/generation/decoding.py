@@ -9,6 +9,7 @@ Shapes: B rows, T prompt tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +18,16 @@ from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.linear import decoding
 from deepseek_lab.model.transformer import Transformer
 
-DecodeOne = Callable[[Transformer, Tensor, Cache], Tensor]
-"""`decode_one`, or another form of it."""
-
 Choose = Callable[[Tensor], Tensor]
 """(B, V) logits -> (B,) tokens."""
+
+
+class DecodeOne(Protocol):
+    """`decode_one`, or another form of it."""
+
+    def __call__(
+        self, model: Transformer, token_B: Tensor, cache: Cache, noted: list[Tensor] | None = None
+    ) -> Tensor: ...
 
 
 def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -47,10 +53,16 @@ def prefill(model: Transformer, input_ids_BT: Tensor, cache: Cache, valid_BT: Te
         return model.head(hidden_BTD[:, -1])  # type: ignore[no-any-return]
 
 
-def decode_one(model: Transformer, token_B: Tensor, cache: Cache) -> Tensor:
-    """Feeds one token a row -> logits (B, V) of the next."""
+def decode_one(model: Transformer, token_B: Tensor, cache: Cache, noted: list[Tensor] | None = None) -> Tensor:
+    """Feeds one token a row -> logits (B, V) of the next.
+
+    noted: takes the experts of each mixture layer, (B, K)
+    """
     with decoding():
-        return model(token_B[:, None], cache=cache).logits[:, -1]  # type: ignore[no-any-return]
+        output = model(token_B[:, None], cache=cache)
+        if noted is not None:
+            noted += [statistics.chosen_BTK[:, 0] for statistics in output.routing]
+        return output.logits[:, -1]  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

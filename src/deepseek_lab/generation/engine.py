@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from deepseek_lab.generation.compiled import compiled_decode_one
-from deepseek_lab.generation.decoding import decode_one
 from deepseek_lab.generation.request import Completion, Request, Token
 from deepseek_lab.generation.running import RunningRows
 from deepseek_lab.generation.samples import Admitted, Waiting, batches, completion_of, end_of
@@ -26,7 +25,8 @@ Progress = Callable[[int, int], None]
 
 
 class Engine:
-    """Decodes requests with a model, which is left in the mode (training or evaluation) it was in.
+    """Decodes requests with a model, which is left in the mode (training or evaluation) it was in. Its weights may
+    change while nothing runs; on a CPU copies of them in other layouts may take their memory once more (`Prepared`).
 
     max_rows: samples decoded at once
     cache_bytes: what their caches may take together; further requests wait. None: as much as max_rows need
@@ -61,9 +61,9 @@ class Engine:
         if record_routing and (speculative_depth or compile or not model.routers()):
             raise ValueError("record_routing needs a mixture of experts, and neither drafts nor a compiled step")
         self.model, self.batch_invariant = model, batch_invariant
-        decode = compiled_decode_one() if compile else decode_one
+        compiled = compiled_decode_one() if compile else None
         self._running = RunningRows(
-            model, max_rows, cache_bytes, batch_invariant, speculative_depth, decode, record_routing
+            model, max_rows, cache_bytes, batch_invariant, speculative_depth, compiled, record_routing
         )
         self._handles = itertools.count()
         self._waiting: deque[Waiting] = deque()
@@ -109,8 +109,10 @@ class Engine:
         was_training = self.model.training
         if was_training:  # setting the mode walks all modules: a tenth of a small network's step
             self.model.eval()
+        if not self._running.rows:
+            self._running.prepare()
         try:
-            with decoding():
+            with decoding(self._running.prepared):
                 self._admit()
                 events, self._ended = self._ended, []
                 return events + self._running.step()

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from deepseek_lab.generation.compiled import COMPILED_ROWS
 from deepseek_lab.generation.decoding import DecodeOne, left_padded
 from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
+from deepseek_lab.generation.lean.step import decode_one_of
 from deepseek_lab.generation.noise import uniforms
 from deepseek_lab.generation.request import Token
 from deepseek_lab.generation.routing import chosen_experts
@@ -21,6 +23,7 @@ from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Admitted, Row, end_of
 from deepseek_lab.generation.speculation import verified
 from deepseek_lab.model.cache import Cache
+from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.transformer import Transformer
 
 
@@ -34,10 +37,10 @@ class RunningRows:
         budget: int | None,
         batch_invariant: bool,
         depth: int,
-        decode_one: DecodeOne,
+        compiled: DecodeOne | None,
         record_routing: bool = False,
     ) -> None:
-        self._decode_one, self._record_routing = decode_one, record_routing
+        self._compiled, self._record_routing = compiled, record_routing
         self.model, self.budget, self.batch_invariant, self.depth = model, budget, batch_invariant, depth
         self.device = model.head_weight_VD.device
         self.rows: list[Row] = []
@@ -47,6 +50,13 @@ class RunningRows:
         self._cache = RowCache(model.new_cache(1, 1))
         self._drafter = Drafter(model, depth)
         self._caches = [self._cache, *self._drafter.caches]
+        self.prepared: Prepared
+        self._decode_one: DecodeOne
+
+    def prepare(self) -> None:
+        """Takes the weights as they are now; they stay so while any row runs."""
+        self.prepared = Prepared.of(self.model, packs=not self.batch_invariant)
+        self._decode_one = decode_one_of(self.model, self.prepared)
 
     @property
     def n_bytes(self) -> int:
@@ -167,12 +177,12 @@ class RunningRows:
 
     def _read_one(self, token_B: Tensor, cache: Cache, rows: Sequence[Row]) -> Tensor:
         """Feeds one token a row -> logits (B, V); notes the experts where they are recorded."""
-        if not self._record_routing:
-            return self._decode_one(self.model, token_B, cache)
-        output = self.model(token_B[:, None], cache=cache)
-        for row, chosen_1LK in zip(rows, chosen_experts(output), strict=True):
-            row.routing.append(chosen_1LK)
-        logits_BV: Tensor = output.logits[:, -1]
+        noted: list[Tensor] | None = [] if self._record_routing else None
+        compiled = self._compiled if len(rows) <= COMPILED_ROWS else None
+        logits_BV = (compiled or self._decode_one)(self.model, token_B, cache, noted)
+        if noted is not None:
+            for row, chosen_LK in zip(rows, torch.stack(noted, dim=1).to(torch.int16), strict=True):
+                row.routing.append(chosen_LK[None])
         return logits_BV
 
     def _speculate(self) -> list[Token]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import swiglu
 from deepseek_lab.model.ffn.few_tokens import experts_of_few
-from deepseek_lab.model.linear import FEW, takes_few
+from deepseek_lab.model.linear import FEW, prepared_for
 from deepseek_lab.model.output import loads
 from deepseek_lab.seams import GroupedMatmul, Nonlinearity, recomputable
 
@@ -47,10 +47,13 @@ class Experts(nn.Module):
         return out
 
     def _suits_few(self, x_ND: Tensor, chosen_NK: Tensor) -> bool:
-        """Whether experts have so few rows that their products are quicker one by one; no recipe rounds them."""
-        few = chosen_NK.numel() <= FEW * self.n_experts or torch.compiler.is_compiling()
+        """Whether their products are quicker one by one; no recipe rounds them."""
+        prepared = prepared_for(x_ND, self.gate_up_EXD)
         plain = type(self.gate_up_matmul) is GroupedMatmul and type(self.down_matmul) is GroupedMatmul
-        return few and plain and takes_few(x_ND[:1], self.gate_up_EXD)
+        if prepared is None or not plain:
+            return False
+        few = chosen_NK.numel() <= FEW * self.n_experts or torch.compiler.is_compiling()
+        return prepared.streams and (few or prepared.packs)
 
 
 class _SumByToken(torch.autograd.Function):
