@@ -123,6 +123,7 @@ def our_stage(n_prompt: int, theirs: Any) -> Any:
         epochs=1,
         minibatches=1,
         micro_tokens=2048,
+        share_prompt="auto",
         reference_every=None,
         router_bias="frozen",
         routing_replay=False,

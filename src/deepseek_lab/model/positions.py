@@ -7,10 +7,13 @@ number. Where every row is alike no mask is built, and the fused causal kernel r
 Shapes: B batch, T new tokens, S keys.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from deepseek_lab.model.attention.interface import AttentionContext, causal_mask
+from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.rope import RopeConfig, rotation_table
 
@@ -33,6 +36,23 @@ def fresh_context(
         itself = torch.eye(time, dtype=torch.bool, device=input_ids_BT.device)
         mask = mask & (valid_BT[:, None, None, :] | itself)
     return AttentionContext(rotation_table(rope, rope_dim, positions_BT), mask)
+
+
+def segments_context(
+    rope: RopeConfig, rope_dim: int, segments: Sequence[Segment], device: torch.device
+) -> AttentionContext:
+    """Context of one row of segments without gaps: a token stands behind its segment's `before`, as if it were alone.
+
+    Raises ValueError for segments with gaps.
+    """
+    ends = [0, *(segment.end for segment in segments)]
+    if [segment.start for segment in segments] != ends[:-1]:
+        raise ValueError("segments stand one behind the other, without gaps")
+    first = [segment.start - (segment.before[1] - segment.before[0]) for segment in segments]
+    lengths = torch.tensor([segment.end - segment.start for segment in segments], device=device)
+    first_N = torch.tensor(first, device=device).repeat_interleave(lengths)
+    positions_1N = (torch.arange(ends[-1], device=device) - first_N)[None]
+    return AttentionContext(rotation_table(rope, rope_dim, positions_1N), segments=tuple(segments))
 
 
 def cached_context(
