@@ -113,6 +113,8 @@ class Transformer(nn.Module):
             have a successor in each answer.
         """
         if segments is not None:
+            if mtp or not (document_BT is valid_BT is cache is None):
+                raise ValueError("segments go with neither documents, padding, a cache nor MTP modules")
             context = segments_context(self.config.rope, self.rope_dim, segments, input_ids_BT.device)
         elif cache is None:
             context = fresh_context(self.config.rope, self.rope_dim, input_ids_BT, document_BT, valid_BT)

@@ -1,6 +1,7 @@
 """Log-probabilities of drawn answers under a network, at the temperature they were drawn at.
 
-A pass may read each prompt once (`shared_prompts`). The head is computed at the answers' tokens alone, not at those of the questions nor at what fills rows up.
+A pass may read each prompt once (`shared_prompts`). The head is computed at the answers' tokens alone, not at those of
+the questions nor at what fills rows up.
 
 Shapes: B answers, T positions, N tokens of answers, D width, V vocabulary, L mixture layers, K experts a token.
 """

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from deepseek_lab.model.attention.segments import Segment, _one_by_one, blocks, cut_segments, segment_attention
+from deepseek_lab.model.positions import segments_of
 
 DOCUMENTS = [Segment(0, 5), Segment(5, 6), Segment(6, 300), Segment(300, 310)]
 ANSWERS = [
@@ -51,6 +52,12 @@ def test_no_block_is_as_wide_as_all_answers_together():
     made = blocks(segments)
     assert max(block.n_before + block.n_own for block in made) == prompt + 100
     assert max(block.queries.stop - block.queries.start for block in made) == 128
+
+
+def test_documents_in_one_piece_are_segments_row_by_row():
+    document_BT = torch.tensor([[4, 4, 1, -1], [-1, 7, 7, 7]])
+    assert segments_of(document_BT) == (Segment(0, 2), Segment(2, 3), Segment(3, 4), Segment(4, 5), Segment(5, 8))
+    assert segments_of(torch.tensor([[4, 1, 4, 4]])) is None
 
 
 def test_segments_are_cut_row_by_row():

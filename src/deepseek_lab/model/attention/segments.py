@@ -46,9 +46,7 @@ def cut_segments(segments: Sequence[Segment], time: int, length: int) -> tuple[S
     return tuple(made)
 
 
-def segment_attention(
-    q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, segments: Sequence[Segment], scale: float
-) -> Tensor:
+def segment_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, segments: Sequence[Segment], scale: float) -> Tensor:
     """softmax(scale·q·kᵀ)·v over what each token sees -> (N, H, V); 0 for tokens of no segment.
 
     H must be a multiple of G; segments do not overlap. Differentiable once.
@@ -73,9 +71,10 @@ def _one_by_one(q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, segments: Sequence[
         own, before = slice(segment.start, segment.end), slice(*segment.before)
         k, v = (torch.cat((x[before], x[own])).transpose(0, 1) for x in (k_NGK, v_NGV))
         q = q_NHK[own].transpose(0, 1)
-        unseen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).triu_(k.shape[1] - q.shape[1] + 1)
-        y = F.scaled_dot_product_attention(q[None], k[None], v[None], ~unseen, scale=scale, enable_gqa=shared)
-        out_NHV = out_NHV.index_copy(0, torch.arange(segment.start, segment.end, device=q.device), y[0].transpose(0, 1))
+        seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril_(k.shape[1] - q.shape[1])
+        y = F.scaled_dot_product_attention(q[None], k[None], v[None], seen, scale=scale, enable_gqa=shared)
+        place_N = torch.arange(segment.start, segment.end, device=q.device)
+        out_NHV = out_NHV.index_copy(0, place_N, y[0].transpose(0, 1))
     return out_NHV
 
 
@@ -130,9 +129,7 @@ def _joins(last: Block, before: slice, start: int, end: int) -> bool:
 
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, blocks: list[Block], scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, blocks: list[Block], scale: float) -> Tensor:
         out_NHV = v_NGV.new_zeros(*q_NHK.shape[:2], v_NGV.shape[2])
         scores = _Buffer(blocks, q_NHK)
         for block, (q, out), (k, v) in _walk(blocks, (q_NHK, out_NHV), (k_NGK, v_NGV)):
