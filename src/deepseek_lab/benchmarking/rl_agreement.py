@@ -1,7 +1,7 @@
 """Whether our GRPO step and TRL's learn the same: same weights, answers and rewards, the loss and every gradient.
 
-TRL draws the answers, scores them and makes the advantages; its own `compute_loss` and backward give its side. Ours gets
-the tokens and the rewards alone, and goes through the whole stage: advantages, weights, shared prompts, loss.
+TRL draws the answers, scores them and makes the advantages; its own `compute_loss` and backward give its side. Ours
+gets the tokens and the rewards alone, and goes through the whole stage: advantages, weights, shared prompts, loss.
 """
 
 import dataclasses
@@ -74,9 +74,8 @@ def _first_step(stage: Any, experience: Experience) -> _Kept:
 
 def _experience(drawn: dict[str, Tensor], tokenizer: Any) -> Experience:
     """Their answers in our record, judged anew."""
-    parts = zip(
-        *(drawn[f"{part}_{kind}"] for part in ("prompt", "completion") for kind in ("ids", "mask")), strict=True
-    )
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    parts = zip(*(drawn[name] for name in names), strict=True)
     rows = [(prompt[own.bool()].tolist(), answer[said.bool()].tolist()) for prompt, own, answer, said in parts]
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     tokens_BT1 = torch.zeros(len(rows), width, dtype=torch.int64)

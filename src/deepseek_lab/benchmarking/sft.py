@@ -1,7 +1,7 @@
 """A step of supervised fine-tuning beside TRL's `SFTTrainer`: same network, weights and examples, by turns.
 
-What counts is tokens that are learnt a second; what is filled up counts for nobody. Before a step is timed the gradients
-that both optimisers got in their first one are compared.
+What counts is tokens that are learnt a second; what is filled up counts for nobody. The gradients that both
+optimisers got in their first step, which is not timed, are compared.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The two sides of the fine-tuning benchmark: the same examples, our stage on packed rows and TRL's trainer on its own.
 
 `masked`: a prompt and its completion, of which the completion is learnt; ours packs whole examples into rows, theirs
-fills a batch up to its longest. `packed`: all is learnt and nothing filled up, examples cut wherever a row ends, as TRL's
-`wrapped` does it; both get the rows that TRL has made.
+fills a batch up to its longest. `packed`: all is learnt and nothing filled up, examples cut wherever a row ends, as
+TRL's `wrapped` does it; both get the rows that TRL has made.
 """
 
 import importlib
@@ -74,11 +74,10 @@ def their_trainer(shape: Shape, kind: Kind, steps: int, folder: str, callbacks: 
 class EveryStepAlike:
     """The same rows at each step, in micro-batches."""
 
-    manifest = {"hash": "sft benchmark"}
-    token_bytes_V = np.ones(SMALLEST_VOCABULARY, dtype=np.int64)
-
     def __init__(self, rows: AnsweredBatch) -> None:
         self._rows = rows
+        self.manifest = {"hash": "sft benchmark"}
+        self.token_bytes_V = np.ones(SMALLEST_VOCABULARY, dtype=np.int64)
 
     def step_batch(self, k: int, rank: int = 0, world_size: int = 1) -> Sequence[AnsweredBatch]:
         """All of them."""
