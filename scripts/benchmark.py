@@ -1,10 +1,10 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
 training, decoding, rl, sft: beside transformers, TRL (the `dev` extra). attention: MLA decoding absorbed, expanded and
-with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain
-or cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the memory of
-a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8 and bf16
-costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
+with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step
+gain or cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the
+memory of a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8
+and bf16 costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
 Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
 the machine's own speed. Close other programs.
 """
