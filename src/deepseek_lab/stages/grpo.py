@@ -20,8 +20,9 @@ from deepseek_lab.stages.iteration_curves import shares
 from deepseek_lab.stages.on_policy import OnPolicyStage
 from deepseek_lab.stages.on_policy_config import GrpoConfig
 
-_PAYS = 1.0
-"""The share of a pass' tokens, filling included, up to which reading prompts once is the quicker way."""
+_PAYS = 0.9
+"""The share of the tokens, filling included, up to which reading prompts once is the quicker way: with 8 answers of 64
+tokens to prompts of 16 (0.82) an update takes 0.81 of the time, with prompts of 128 (0.42) half of it."""
 
 
 class GrpoStage(OnPolicyStage):
