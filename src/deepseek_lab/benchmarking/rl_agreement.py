@@ -42,7 +42,7 @@ def agreement(shape: Shape, questions: Sequence[str], n_new: int) -> Agreement:
         kept = _first_step(stage, _experience(drawn, theirs.processing_class))
     named = theirs.model.named_parameters()
     gradients = as_ours(theirs.model, {name: p.grad for name, p in named}, stage.model)
-    return Agreement(kept.loss, float(their_loss), largest_difference(kept.gradients, gradients))
+    return Agreement(kept.loss, float(their_loss.detach()), largest_difference(kept.gradients, gradients))
 
 
 class _Kept(Callback):

@@ -6,7 +6,7 @@ groups, whose prompt a pass then reads once (`shared_prompts`).
 Shapes: B answers, T1 tokens, T = T1 - 1 positions (position t predicts token t + 1).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,15 +66,22 @@ class Answers:
 
     def cut(self, budget: int) -> list["Answers"]:
         """All rows in passes of at most `budget` tokens (at least one row each), every pass as wide as its longest."""
-        length_B = self.length_B
+        return [self.rows(place_N)._narrowed(width) for place_N, width in self._by_length(budget)]
+
+    def n_filled(self, budget: int) -> int:
+        """Inputs of the passes of `cut`, what fills rows up included."""
+        return sum(len(place_N) * width for place_N, width in self._by_length(budget))
+
+    def _by_length(self, budget: int) -> Iterator[tuple[Tensor, int]]:
+        """The rows of each pass, the longest first, and its width."""
+        length_B = self.inside_BT.sum(1).clamp_min(1)  # a row none of whose tokens counts
         order_B = length_B.argsort(descending=True, stable=True)
-        passes, start = [], 0
+        start = 0
         while start < len(order_B):
             width = int(length_B[order_B[start]])
             end = start + max(1, budget // width)
-            passes.append(self.rows(order_B[start:end])._narrowed(width))
+            yield order_B[start:end], width
             start = end
-        return passes
 
     def cut_by_prompt(self, budget: int) -> list["Answers"]:
         """All rows in passes of at most `budget` tokens (at least one row each), a prompt counted once a pass.
@@ -115,11 +122,6 @@ class Answers:
     def n_shared(self) -> int:
         """Inputs of all rows, each prompt counted once."""
         return int(self.own_B.sum()) + sum(int(self.prompt_B[rows.start]) for rows in self._groups())
-
-    @property
-    def length_B(self) -> Tensor:
-        """(B,) positions up to a row's last token that counts, at least one."""
-        return self.inside_BT.sum(1).clamp_min(1)  # one for a row none of whose tokens counts
 
     def _narrowed(self, width: int) -> "Answers":
         columns = {name: column_BT[:, :width] for name, column_BT in self.columns.items()}

@@ -48,8 +48,8 @@ class GrpoStage(OnPolicyStage):
         if how != "auto":
             return how == "always"
         wide = weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        apart = sum(micro.mask_BT.numel() for micro in answers.cut(self.config.micro_tokens))
-        return weight.device.type == "cpu" and wide and not self.config.mtp_weight and answers.n_shared <= _PAYS * apart
+        fits = weight.device.type == "cpu" and wide and not self.config.mtp_weight
+        return fits and answers.n_shared <= _PAYS * answers.n_filled(self.config.micro_tokens)
 
     def _of_outcomes(self, experience: Experience) -> Tensor:
         loss = self.config.loss
