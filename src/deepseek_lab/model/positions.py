@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.overrides import has_torch_function_unary
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from deepseek_lab.model.attention.interface import AttentionContext, causal_mask
 from deepseek_lab.model.attention.segments import Segment
@@ -29,7 +29,7 @@ def fresh_context(
     index_1T = torch.arange(time, device=input_ids_BT.device)[None]
     if document_BT is None and valid_BT is None:
         return AttentionContext(rotation_table(rope, rope_dim, index_1T))
-    if document_BT is not None and valid_BT is None and _suits_segments(document_BT):
+    if document_BT is not None and valid_BT is None:
         segments = segments_of(document_BT)
         if segments is not None:
             return AttentionContext(rotation_table(rope, rope_dim, index_1T), segments=segments)
@@ -46,7 +46,16 @@ def fresh_context(
 
 
 def segments_of(document_BT: Tensor) -> tuple[Segment, ...] | None:
-    """The documents of all rows, one row behind the other; None where one does not stand in one piece."""
+    """The documents of all rows, one row behind the other; None where one does not stand in one piece.
+
+    None, too, off a CPU and in 16 bits, where attention by segments is not our own. A TorchFunctionMode may stand in
+    for it: tensors without numbers do not say where a document ends.
+    """
+    if has_torch_function_unary(document_BT):
+        stand_in: tuple[Segment, ...] | None = handle_torch_function(segments_of, (document_BT,), document_BT)
+        return stand_in
+    if document_BT.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
     time = document_BT.shape[1]
     opens_BT = document_BT.diff(dim=1, prepend=document_BT[:, :1] - 1) != 0
     starts_N = opens_BT.flatten().nonzero().squeeze(1)
@@ -54,12 +63,6 @@ def segments_of(document_BT: Tensor) -> tuple[Segment, ...] | None:
     if len({(start // time, document) for start, document in zip(starts, documents, strict=True)}) < len(starts):
         return None
     return tuple(Segment(start, end) for start, end in pairwise([*starts, document_BT.numel()]))
-
-
-def _suits_segments(document_BT: Tensor) -> bool:
-    """On a CPU in full precision, where attention by segments is our own; not where only shapes are computed."""
-    on_cpu = document_BT.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return on_cpu and not has_torch_function_unary(document_BT)
 
 
 def segments_context(

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.overrides import handle_torch_function, has_torch_function
 
 _ROWS = 128  # queries a block
 _HEADS = 4  # heads at a time
@@ -49,8 +50,12 @@ def cut_segments(segments: Sequence[Segment], time: int, length: int) -> tuple[S
 def segment_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGV: Tensor, segments: Sequence[Segment], scale: float) -> Tensor:
     """softmax(scale·q·kᵀ)·v over what each token sees -> (N, H, V); 0 for tokens of no segment.
 
-    H must be a multiple of G; segments do not overlap. Differentiable once.
+    H must be a multiple of G; segments do not overlap. Differentiable once. A TorchFunctionMode may stand in for it.
     """
+    inputs = (q_NHK, k_NGK, v_NGV)
+    if has_torch_function(inputs):
+        stand_in: Tensor = handle_torch_function(segment_attention, inputs, *inputs, segments, scale)
+        return stand_in
     if _suits_blocks(q_NHK):
         out: Tensor = _SegmentAttention.apply(q_NHK, k_NGK, v_NGV, blocks(segments), scale)  # type: ignore[no-untyped-call]
         return out
