@@ -1,10 +1,10 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
-training, decoding, rl: beside transformers, TRL (the `dev` extra). attention: MLA decoding absorbed, expanded and with
-all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step gain or
-cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the memory of
-a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8 and bf16
-costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
+training, decoding, rl, sft: beside transformers, TRL (the `dev` extra). attention: MLA decoding absorbed, expanded and
+with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step
+gain or cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the
+memory of a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8
+and bf16 costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
 Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
 the machine's own speed. Close other programs.
 """
@@ -23,7 +23,8 @@ ROWS = {
     "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
     "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],
-    "rl": ["prompt16", "prompt128", "prompt512"],
+    "rl": [f"{shape}{length}" for shape in ("prompt", "llama") for length in ("16", "128", "512", "_natural")],
+    "sft": ["v3_packed", "v3_masked", "llama_packed", "llama_masked"],
     "memory": ["sequence", "experts", "vocabulary"],
     "scaling": ["experts", "sequence", "layers", "width", "vocabulary"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
@@ -145,6 +146,12 @@ def rl(chosen: Namespace) -> None:
     measure_rows(chosen, rl, lambda name, say: rl.measure(name, chosen.rounds, say))
 
 
+def sft(chosen: Namespace) -> None:
+    from deepseek_lab.benchmarking import sft
+
+    measure_rows(chosen, sft, lambda name, say: sft.measure(name, chosen.rounds, say))
+
+
 def measure_rows(chosen: Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]) -> None:
     """Row by row, each saved when it is there; then the table of all. `benchmark` is the module that knows both."""
     from rich.console import Console
@@ -164,6 +171,7 @@ BENCHMARKS = {
     "engine": engine,
     "recompute": recompute,
     "rl": rl,
+    "sft": sft,
     "memory": memory,
     "scaling": scaling,
     "precision": precision,

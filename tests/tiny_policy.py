@@ -59,6 +59,7 @@ STAGE = {
     "validation_samples": 2,
     "show_every": 2,
 }
+GRPO = {"share_prompt": "auto"}
 PPO = {
     "reference_weight": 0.05,
     "discount": 1.0,
@@ -141,7 +142,7 @@ def policy_stage(
 ) -> Any:
     """A stage on a tiny network and the task above."""
     parts = {"loss": policy_loss(**(loss or {})), "rollout": RolloutConfig(**{**ROLLOUT, **(rollout or {})})}
-    own = {name: knobs.pop(name, value) for name, value in {**STAGE, **(PPO if kind == "ppo" else {})}.items()}
+    own = {name: knobs.pop(name, value) for name, value in {**STAGE, **(PPO if kind == "ppo" else GRPO)}.items()}
     config = (PpoConfig if kind == "ppo" else GrpoConfig)(**parts, **own)
     return config.build(
         policy(moe, depth, seed),

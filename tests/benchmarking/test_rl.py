@@ -1,30 +1,12 @@
-"""The benchmark of a GRPO step: turns, our side, and the table."""
+"""The benchmark of a GRPO step: our side, its workloads, and the table."""
 
-import threading
-import time
+import pytest
+from lightning.pytorch import Callback
 
-from lightning.pytorch import Callback, Trainer
-
-from deepseek_lab.benchmarking.rl import OURS, THEIRS, Turns, table
-from deepseek_lab.benchmarking.rl_contestants import GROUP, NEW, PROMPTS, our_network, our_stage
-
-
-def test_two_loops_take_turns_and_only_their_own_steps_are_timed():
-    order, turns = [], Turns(lambda line: None)
-
-    def loop(who):
-        for _ in range(3):
-            turns.begin(who)
-            order.append(who)
-            time.sleep(0.02 if who == THEIRS else 0.0)
-            turns.end(who)
-
-    other = threading.Thread(target=loop, args=(THEIRS,))
-    other.start()
-    loop(OURS)
-    other.join()
-    assert order == [OURS, THEIRS] * 3
-    assert min(turns.seconds[THEIRS]) > max(turns.seconds[OURS])
+from deepseek_lab.benchmarking.rl import WORKLOADS, table
+from deepseek_lab.benchmarking.rl_contestants import GROUP, NEW, PROMPTS, longest_of, our_stage
+from deepseek_lab.benchmarking.small_networks import our_network
+from deepseek_lab.benchmarking.turns import OURS, THEIRS, quiet_trainer
 
 
 class Sizes(Callback):
@@ -34,19 +16,23 @@ class Sizes(Callback):
         self.lengths = [length for group in pl_module.rollout.transcript for length in group.lengths]
 
 
-def test_our_side_draws_answers_of_one_length_and_learns(monkeypatch):
+@pytest.mark.parametrize("name", ["llama_natural", pytest.param("prompt16", marks=pytest.mark.slow)])
+def test_our_side_draws_answers_of_one_length_and_learns(monkeypatch, name):
     monkeypatch.setattr("deepseek_lab.benchmarking.rl_contestants.copy_weights", lambda theirs, ours: None)
-    stage, sizes = our_stage(4, our_network(4)), Sizes()
+    work, sizes = WORKLOADS[name], Sizes()
+    stage = our_stage(work.shape, work.questions, our_network(work.shape, longest_of(work.questions)))
     before = stage.model.head.weight.clone()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(
-        accelerator="cpu", max_steps=1, limit_val_batches=0, enable_model_summary=False, callbacks=[sizes], **quiet
-    )
-    trainer.fit(stage)
+    quiet_trainer(1, [sizes]).fit(stage)
     assert sizes.lengths == [NEW] * PROMPTS * GROUP
     assert not stage.model.head.weight.equal(before)
 
 
+def test_every_workload_has_eight_questions():
+    assert {len(work.questions) for work in WORKLOADS.values()} == {PROMPTS}
+    assert len(WORKLOADS["prompt128"].questions[0]) == 128
+
+
 def test_the_table_has_a_line_a_row():
-    result = {"row": "prompt16", "seconds": {OURS: [1.0, 2.0, 3.0], THEIRS: [4.0, 4.0, 4.0]}, "ratios": [4.0, 2.0, 1.3]}
+    seconds = {OURS: [1.0, 2.0, 3.0], THEIRS: [4.0, 4.0, 4.0]}
+    result = {"row": "prompt16", "mean_prompt": 16.0, "seconds": seconds, "ratios": [4.0, 2.0], "cpu_ratios": [3.0]}
     assert table([result, result]).row_count == 2

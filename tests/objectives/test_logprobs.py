@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from deepseek_lab.objectives import logprobs
 from deepseek_lab.objectives.logprobs import document_logprobs, hidden_logprobs, sequence_logprobs, token_logprobs
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("rows", [1, 4, 100])
-def test_chunks_equal_the_whole(temperature, rows):
+@pytest.mark.parametrize("kept", [0, 1 << 22])
+def test_chunks_equal_the_whole(temperature, rows, kept, monkeypatch):
+    monkeypatch.setattr(logprobs, "_KEPT_LOGITS", kept)
     g = torch.Generator().manual_seed(0)
     targets = torch.randint(11, (2, 5), generator=g)
     results = []

@@ -35,6 +35,20 @@ def copy_mtp_layer(theirs: Any, ours: MultiTokenPrediction) -> None:
     _copy(state, {f"mtp.0.{name}": tensor for name, tensor in ours.state_dict(keep_vars=True).items()}, FAMILY, 0)
 
 
+def as_ours(theirs: Any, of_theirs: dict[str, Tensor], ours: Transformer) -> dict[str, Tensor]:
+    """Numbers of their parameters (gradients) under the names of ours. Raises KeyError for one that is missing."""
+    named = ours.named_parameters()
+    found = {name: torch.zeros_like(p.detach()) for name, p in named if not name.startswith("mtp.")}
+    family = FAMILY if hasattr(theirs.config, "kv_lora_rank") else "llama"
+    _copy(dict(_apart(of_theirs)), found, family, ours.config.n_layers)
+    return found
+
+
+def largest_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """Over the parameters the largest ‖a - b‖ / ‖b‖. Raises KeyError for one that is missing on our side."""
+    return max(float((ours[name] - b).norm() / b.norm()) for name, b in theirs.items())
+
+
 @torch.no_grad()
 def _copy(state: dict[str, Tensor], tensors: dict[str, Tensor], family: str, n_layers: int) -> None:
     """Fills `tensors`. Raises KeyError for a published name that `state` lacks."""

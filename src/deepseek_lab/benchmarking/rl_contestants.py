@@ -1,4 +1,4 @@
-"""The two sides of the GRPO benchmark: one DeepSeek-V3 of 256 wide and 4 deep over bytes, one made-up task."""
+"""The two sides of the GRPO benchmark: one network, one made-up task, our stage and TRL's trainer."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 from deepseek_lab.benchmarking.published_weights import copy_weights
+from deepseek_lab.benchmarking.small_networks import (
+    Shape,
+    no_balance,
+    our_network,
+    their_network,
+    their_tokenizer,
+)
 from deepseek_lab.config import CheckedConfig
 from deepseek_lab.data.prompts import PromptData
-from deepseek_lab.model.attention.latent import LatentAttention
-from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.model.mtp import MultiTokenPrediction
-from deepseek_lab.model.rope import RopeConfig
-from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.objectives.balance import Balance
 from deepseek_lab.objectives.policy_loss import PolicyLoss
 from deepseek_lab.optim.adamw import AdamW
 from deepseek_lab.optim.schedule import Constant
@@ -27,13 +28,19 @@ from deepseek_lab.text.question_prompt import QuestionPrompt
 from deepseek_lab.text.tokenizer import SMALLEST_VOCABULARY, Bytes
 
 PROMPTS, GROUP, NEW, LR = 8, 8, 64, 1e-5
-_LATENT: dict[str, Any] = {
-    "q_lora_rank": 128,
-    "kv_lora_rank": 64,
-    "qk_nope_head_dim": 32,
-    "qk_rope_head_dim": 16,
-    "v_head_dim": 32,
-}
+NATURAL = (
+    "What is 17 + 25?",
+    "Tom has 3 bags with 12 apples in each. He eats 5 apples. How many are left?",
+    "Using the numbers 4, 7, 8 and 2, each at most once, make an expression that is equal to 30.",
+    "Write a short sentence about the sea.",
+    "A train leaves at 9:40 and arrives at 13:05. How many minutes does the journey take? Think step by step, then say "
+    "the number alone in the last line.",
+    "Which of these words is no animal: horse, table, owl?",
+    "The sides of a rectangle are 14 and 9 metres long. A path of one metre runs around it on the outside. What is the "
+    "area of the path? Show how you come to the result before you give it.",
+    "Sort the numbers 31, 4, 15, 92 and 6 in ascending order.",
+)
+"""Questions of unequal length, in words."""
 
 
 def prompts(n_prompt: int, count: int = PROMPTS) -> list[str]:
@@ -52,7 +59,7 @@ def score(text: str) -> float:
 class LowLetters(CheckedConfig):
     """The task for our side; its own config."""
 
-    n_prompt: int
+    questions: tuple[str, ...]
     name: str = "low_letters"
 
     def build(self) -> "LowLetters":
@@ -61,7 +68,7 @@ class LowLetters(CheckedConfig):
 
     def examples(self, split: Split, count: int) -> list[Example]:
         """The same for all splits."""
-        return [Example(question=text, answer="") for text in prompts(self.n_prompt, count)]
+        return [Example(question=text, answer="") for text in self.questions[:count]]
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
         """See `score`."""
@@ -81,38 +88,21 @@ class Endless(Chat):
         return frozenset()
 
 
-def our_network(n_prompt: int) -> Transformer:
-    """Ours, with weights of its own."""
-    mixture = MixtureOfExperts.Config(
-        moe_intermediate_size=128,
-        n_shared_experts=1,
-        n_dense_layers=1,
-        intermediate_size=704,
-        n_routed_experts=8,
-        n_activated_experts=2,
-    )
-    return Transformer.Config(
-        dim=256,
-        n_layers=4,
-        vocab_size=SMALLEST_VOCABULARY,
-        max_seq_len=n_prompt + NEW,
-        rope=RopeConfig(),
-        attention=LatentAttention.Config(n_heads=8, **_LATENT),
-        ffn=mixture,
-        mtp=MultiTokenPrediction.Config(),
-    ).build()
+def longest_of(questions: Sequence[str]) -> int:
+    """Tokens of the longest question, a byte each, and its answer."""
+    return max(len(question.encode()) for question in questions) + NEW
 
 
-def our_stage(n_prompt: int, theirs: Any) -> Any:
+def our_stage(shape: Shape, questions: Sequence[str], theirs: Any) -> Any:
     """Our whole stage, starting from their weights."""
-    model = our_network(n_prompt)
+    model = our_network(shape, longest_of(questions))
     copy_weights(theirs, model)
     data = PromptData.Config(
-        task=LowLetters(n_prompt=n_prompt),
+        task=LowLetters(questions=tuple(questions)),
         prompt=QuestionPrompt.Config(),
         questions=PROMPTS,
         validation_questions=1,
-        seq_len=n_prompt + NEW,
+        seq_len=longest_of(questions),
         batch_size=PROMPTS,
         answers=GROUP,
     ).build(Bytes.Config(), SMALLEST_VOCABULARY, 0)
@@ -123,6 +113,7 @@ def our_stage(n_prompt: int, theirs: Any) -> Any:
         epochs=1,
         minibatches=1,
         micro_tokens=2048,
+        share_prompt="auto",
         reference_every=None,
         router_bias="frozen",
         routing_replay=False,
@@ -134,7 +125,7 @@ def our_stage(n_prompt: int, theirs: Any) -> Any:
     return config.build(
         model,
         data,
-        _no_balance(),
+        no_balance(),
         optimizer=optimizer,
         schedule=Constant.Config(warmup_steps=0),
         seed=0,
@@ -178,24 +169,19 @@ def _loss() -> PolicyLoss:
     )
 
 
-def _no_balance() -> Balance:
-    names = ("sequence_wise_alpha", "batch_wise_alpha", "expert_alpha", "device_alpha", "communication_alpha")
-    off: dict[str, float] = dict.fromkeys(("bias_update_speed", *names), 0.0)
-    return Balance(**off, bias_update_until=1.0, n_devices=1, n_limited_devices=1)
-
-
-def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) -> Any:
-    """TRL's trainer of transformers' network."""
-    import transformers
+def their_trainer(
+    shape: Shape, questions: Sequence[str], steps: int, folder: str, callbacks: Sequence[Any] = (), n_new: int = NEW
+) -> Any:
+    """TRL's trainer of transformers' network; `n_new` tokens an answer."""
     from datasets import Dataset
 
     trl: Any = importlib.import_module("trl")  # its package exports lazily, which hides the names from a checker
     arguments = trl.GRPOConfig(
         output_dir=folder,
-        per_device_train_batch_size=PROMPTS * GROUP,
+        per_device_train_batch_size=len(questions) * GROUP,
         num_generations=GROUP,
-        max_completion_length=NEW,
-        generation_kwargs={"min_new_tokens": NEW},
+        max_completion_length=n_new,
+        generation_kwargs={"min_new_tokens": n_new},
         beta=0.0,
         temperature=1.0,
         max_steps=steps,
@@ -211,39 +197,11 @@ def their_trainer(n_prompt: int, steps: int, folder: str, callbacks: list[Any]) 
         disable_tqdm=True,
         seed=0,
     )
-    inner = Bytes.Config().build()
-    names = {"eos_token": inner.decode([inner.eos_id]), "pad_token": "<｜▁pad▁｜>"}
-    fast: Any = transformers.PreTrainedTokenizerFast
     return trl.GRPOTrainer(
-        model=_their_network(n_prompt),
+        model=their_network(shape, longest_of(questions)),
         reward_funcs=lambda completions, **rest: [score(text) for text in completions],
         args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": text} for text in prompts(n_prompt)]),
-        processing_class=fast(tokenizer_object=inner._inner, **names),
-        callbacks=callbacks,
+        train_dataset=Dataset.from_list([{"prompt": text} for text in questions]),
+        processing_class=their_tokenizer(),
+        callbacks=list(callbacks),
     )
-
-
-def _their_network(n_prompt: int) -> Any:
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
-
-    torch.manual_seed(0)
-    config = DeepseekV3Config(
-        **_LATENT,
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        vocab_size=SMALLEST_VOCABULARY,
-        max_position_embeddings=n_prompt + NEW,
-        intermediate_size=704,
-        moe_intermediate_size=128,
-        n_routed_experts=8,
-        num_experts_per_tok=2,
-        n_shared_experts=1,
-        first_k_dense_replace=1,
-        n_group=1,
-        topk_group=1,
-        routed_scaling_factor=1.0,
-    )
-    return DeepseekV3ForCausalLM(config)

@@ -2,15 +2,21 @@
 
 Rows may differ: padding on either side is marked invalid, a token's position counts the valid tokens
 before it in its row, and a cached row stores them without gaps, so slot and position are the same
-number. Where every row is alike no mask is built, and the fused causal kernel runs.
+number. Where every row is alike no mask is built, and the fused causal kernel runs; documents are segments on a CPU,
+where their tokens meet no others at all, and a mask elsewhere.
 
 Shapes: B batch, T new tokens, S keys.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from deepseek_lab.model.attention.interface import AttentionContext, causal_mask
+from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.rope import RopeConfig, rotation_table
 
@@ -23,6 +29,10 @@ def fresh_context(
     index_1T = torch.arange(time, device=input_ids_BT.device)[None]
     if document_BT is None and valid_BT is None:
         return AttentionContext(rotation_table(rope, rope_dim, index_1T))
+    if document_BT is not None and valid_BT is None:
+        segments = segments_of(document_BT)
+        if segments is not None:
+            return AttentionContext(rotation_table(rope, rope_dim, index_1T), segments=segments)
     mask = causal_mask(index_1T, time)
     positions_BT = index_1T
     if document_BT is not None:
@@ -33,6 +43,43 @@ def fresh_context(
         itself = torch.eye(time, dtype=torch.bool, device=input_ids_BT.device)
         mask = mask & (valid_BT[:, None, None, :] | itself)
     return AttentionContext(rotation_table(rope, rope_dim, positions_BT), mask)
+
+
+def segments_of(document_BT: Tensor) -> tuple[Segment, ...] | None:
+    """The documents of all rows, one row behind the other; None where one does not stand in one piece.
+
+    None, too, off a CPU and in 16 bits, where attention by segments is not our own. A TorchFunctionMode may stand in
+    for it: tensors without numbers do not say where a document ends.
+    """
+    if has_torch_function_unary(document_BT):
+        stand_in: tuple[Segment, ...] | None = handle_torch_function(segments_of, (document_BT,), document_BT)
+        return stand_in
+    if document_BT.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    time = document_BT.shape[1]
+    opens_BT = document_BT.diff(dim=1, prepend=document_BT[:, :1] - 1) != 0
+    starts_N = opens_BT.flatten().nonzero().squeeze(1)
+    starts, documents = starts_N.tolist(), document_BT.flatten()[starts_N].tolist()
+    if len({(start // time, document) for start, document in zip(starts, documents, strict=True)}) < len(starts):
+        return None
+    return tuple(Segment(start, end) for start, end in pairwise([*starts, document_BT.numel()]))
+
+
+def segments_context(
+    rope: RopeConfig, rope_dim: int, segments: Sequence[Segment], device: torch.device
+) -> AttentionContext:
+    """Context of one row of segments without gaps: a token stands behind its segment's `before`, as if it were alone.
+
+    Raises ValueError for segments with gaps.
+    """
+    ends = [0, *(segment.end for segment in segments)]
+    if [segment.start for segment in segments] != ends[:-1]:
+        raise ValueError("segments stand one behind the other, without gaps")
+    first = [segment.start - (segment.before[1] - segment.before[0]) for segment in segments]
+    lengths = torch.tensor([segment.end - segment.start for segment in segments], device=device)
+    first_N = torch.tensor(first, device=device).repeat_interleave(lengths)
+    positions_1N = (torch.arange(ends[-1], device=device) - first_N)[None]
+    return AttentionContext(rotation_table(rope, rope_dim, positions_1N), segments=tuple(segments))
 
 
 def cached_context(

@@ -9,6 +9,7 @@ Left out: losses, precision, activation checkpointing and parallelism, which are
 Shapes: B batch, T new tokens, S keys, D width, V vocabulary, L mixture layers, K experts a token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from deepseek_lab.config import CheckedConfig
 from deepseek_lab.model.attention.interface import AttentionContext
+from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.block import Block
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
@@ -24,7 +26,7 @@ from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
-from deepseek_lab.model.positions import cached_context, fresh_context
+from deepseek_lab.model.positions import cached_context, fresh_context, segments_context
 from deepseek_lab.model.rope import RopeConfig
 
 
@@ -97,6 +99,7 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         mtp: bool = False,
         chosen_BTLK: Tensor | None = None,
+        segments: Sequence[Segment] | None = None,
     ) -> ModelOutput:
         """(B, T) token ids -> ModelOutput.
 
@@ -105,8 +108,15 @@ class Transformer(nn.Module):
         cache: continues from what it holds and grows by the valid tokens.
         mtp: also run the MTP modules (training; not with a cache).
         chosen_BTLK: experts that the mixture layers of the blocks use instead of choosing (routing replay).
+        segments: what the tokens of a single row see, and by it their positions (answers that share a prompt); with
+            none of the others but `chosen_BTLK`, and without MTP modules, for which the last tokens of a prompt
+            have a successor in each answer.
         """
-        if cache is None:
+        if segments is not None:
+            if mtp or not (document_BT is valid_BT is cache is None):
+                raise ValueError("segments go with neither documents, padding, a cache nor MTP modules")
+            context = segments_context(self.config.rope, self.rope_dim, segments, input_ids_BT.device)
+        elif cache is None:
             context = fresh_context(self.config.rope, self.rope_dim, input_ids_BT, document_BT, valid_BT)
         else:
             context = cached_context(self.config.rope, self.rope_dim, input_ids_BT, valid_BT, cache)

@@ -4,17 +4,21 @@
 
 τ is the temperature that the tokens were sampled at: a policy gradient is one of the distribution that was
 drawn from. Rows are worked through in chunks that are recomputed in the backward pass, so the logits never
-stand in memory whole; unlike `next_token` each row keeps a gradient of its own. Left out: top-k, top-p and
-penalties; stages that train on samples refuse them.
+stand in memory whole, unless they are few: then it would save nothing worth the time. Unlike `next_token` each
+row keeps a gradient of its own. Left out: top-k, top-p and penalties; stages that train on samples refuse them.
 
 Shapes: B sequences, T positions, N rows, V vocabulary, D width.
 """
+
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 _ROWS = 1024
+_KEPT_LOGITS = 1 << 22
+"""So many, 16 MiB in fp32, are kept for the backward pass; more are computed again."""
 
 
 def token_logprobs(logits_BTV: Tensor, targets_BT: Tensor, temperature: float = 1.0) -> Tensor:
@@ -30,10 +34,9 @@ def hidden_logprobs(
     Both at least fp32, whatever the products run in.
     """
     hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
-    parts = [
-        checkpoint(_chunk, h, head_VD, t, temperature, use_reentrant=False)
-        for h, t in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
-    ]
+    few = len(targets_N) * len(head_VD) <= _KEPT_LOGITS
+    run = _chunk if few else partial(checkpoint, _chunk, use_reentrant=False)
+    parts = [run(h, head_VD, t, temperature) for h, t in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)]
     logp_N, entropy_N = (torch.cat(column) for column in zip(*parts, strict=True))
     return logp_N.view_as(targets_BT), entropy_N.view_as(targets_BT)
 

@@ -26,6 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from deepseek_lab.model.attention.blocked import blocked_causal_attention
+from deepseek_lab.model.attention.segments import Segment, segment_attention
+from deepseek_lab.model.positions import segments_of
 from deepseek_lab.model.rope import rotation_table
 
 
@@ -116,6 +118,11 @@ class FusedKernels(TorchFunctionMode):
             return _Attention.apply(  # type: ignore[no-untyped-call]
                 *map(_as_autocast, args[:3]), kwargs.get("attn_mask"), keeps_sums
             )
+        if func is segment_attention:
+            by_head = (_as_autocast(x).transpose(0, 1)[None] for x in args[:3])
+            return _Attention.apply(*by_head, None, False)[0].transpose(0, 1)  # type: ignore[no-untyped-call]
+        if func is segments_of:
+            return self._one_document_a_row(args[0])
         if func is F.rms_norm:
             return _Norm.apply(args[0], kwargs["weight"])  # type: ignore[no-untyped-call]
         if func in (F.grouped_mm, torch._grouped_mm):
@@ -126,6 +133,13 @@ class FusedKernels(TorchFunctionMode):
         if func is F.pad and self.on_accelerator:
             return args[0]  # only the attention kernel of a CPU wants its values padded
         return func(*args, **kwargs)
+
+    def _one_document_a_row(self, document_BT: Tensor) -> tuple[Segment, ...] | None:
+        """Where the model makes segments of documents; what it keeps does not depend on how many."""
+        if self.on_accelerator or torch.is_autocast_enabled("cpu"):
+            return None
+        time = document_BT.shape[1]
+        return tuple(Segment(start, start + time) for start in range(0, document_BT.numel(), time))
 
 
 def _as_autocast(tensor: Tensor) -> Tensor:

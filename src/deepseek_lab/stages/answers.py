@@ -1,12 +1,13 @@
 """Drawn answers as an on-policy stage trains on them: tokens, which of them count, and numbers a token.
 
-Cut into forward passes by a budget of tokens, the longest rows together: what fills rows up costs least then.
+Cut into forward passes by a budget of tokens: rows by their length, so that what fills them up costs least, or whole
+groups, whose prompt a pass then reads once (`shared_prompts`).
 
 Shapes: B answers, T1 tokens, T = T1 - 1 positions (position t predicts token t + 1).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,12 +22,19 @@ experts that read a token while it was drawn."""
 
 @dataclass(frozen=True)
 class Answers:
-    """index_B: the rows' places in the experience; columns: (B, T, …) numbers a token, by name."""
+    """index_B: the rows' places in the experience; columns: (B, T, …) numbers a token, by name.
+
+    prompt_B: tokens of each row's prompt. group_B: equal for rows of the same prompt, which stand side by side.
+    """
 
     index_B: Tensor
+    prompt_B: Tensor
+    group_B: Tensor
     tokens_BT1: Tensor
     mask_BT: Tensor
     columns: Mapping[str, Tensor]
+    shares_prompts: bool = False
+    """Whether a forward of these rows reads a prompt once."""
 
     @classmethod
     def of(cls, experience: Experience) -> "Answers":
@@ -35,11 +43,13 @@ class Answers:
         columns = {SAMPLER: experience.logp_sampler_BT}
         if experience.routing_BTLK is not None:
             columns[ROUTING] = experience.routing_BTLK
-        return cls(index_B, experience.tokens_BT1, experience.mask_BT, columns)
+        prompt_B = experience.mask_BT.int().argmax(1) + 1
+        group_B = index_B // experience.group_size
+        return cls(index_B, prompt_B, group_B, experience.tokens_BT1, experience.mask_BT, columns)
 
     def counting(self, mask_BT: Tensor) -> "Answers":
         """The same rows with other tokens that count."""
-        return Answers(self.index_B, self.tokens_BT1, mask_BT, self.columns)
+        return replace(self, mask_BT=mask_BT)
 
     @property
     def inside_BT(self) -> Tensor:
@@ -48,34 +58,84 @@ class Answers:
 
     def rows(self, place_N: Tensor) -> "Answers":
         """Some rows, by their place here."""
-        columns = {name: column_BT[place_N] for name, column_BT in self.columns.items()}
-        return Answers(self.index_B[place_N], self.tokens_BT1[place_N], self.mask_BT[place_N], columns)
+        return self._each(lambda rows: rows[place_N])
 
     def with_columns(self, columns: Mapping[str, Tensor]) -> "Answers":
         """The same rows with further numbers."""
-        return Answers(self.index_B, self.tokens_BT1, self.mask_BT, {**self.columns, **columns})
+        return replace(self, columns={**self.columns, **columns})
 
     def cut(self, budget: int) -> list["Answers"]:
         """All rows in passes of at most `budget` tokens (at least one row each), every pass as wide as its longest."""
+        return [self.rows(place_N)._narrowed(width) for place_N, width in self._by_length(budget)]
+
+    def n_filled(self, budget: int) -> int:
+        """Inputs of the passes of `cut`, what fills rows up included."""
+        return sum(len(place_N) * width for place_N, width in self._by_length(budget))
+
+    def _by_length(self, budget: int) -> Iterator[tuple[Tensor, int]]:
+        """The rows of each pass, the longest first, and its width."""
         length_B = self.inside_BT.sum(1).clamp_min(1)  # a row none of whose tokens counts
         order_B = length_B.argsort(descending=True, stable=True)
-        passes, start = [], 0
+        start = 0
         while start < len(order_B):
             width = int(length_B[order_B[start]])
             end = start + max(1, budget // width)
-            passes.append(self.rows(order_B[start:end])._narrowed(width))
+            yield order_B[start:end], width
             start = end
-        return passes
+
+    def cut_by_prompt(self, budget: int) -> list["Answers"]:
+        """All rows in passes of at most `budget` tokens (at least one row each), a prompt counted once a pass.
+
+        A group is torn apart only where it exceeds the budget by itself.
+        """
+        passes: list[list[int]] = []
+        left = 0
+        own, prompt = self.own_B.tolist(), self.prompt_B.tolist()
+        for rows in self._groups():
+            if sum(own[row] for row in rows) + prompt[rows[0]] > left:
+                left = 0
+            for row in rows:
+                cost = own[row] + (0 if passes and row - 1 in passes[-1] and row != rows[0] else prompt[row])
+                if cost > left:
+                    passes.append([])
+                    left, cost = budget, own[row] + prompt[row]
+                passes[-1].append(row)
+                left -= cost
+        return [self._sharing(torch.tensor(rows, device=self.index_B.device)) for rows in passes]
+
+    def _groups(self) -> list[range]:
+        """The rows of each prompt."""
+        _, counts = self.group_B.unique_consecutive(return_counts=True)
+        ends = counts.cumsum(0).tolist()
+        return [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def _sharing(self, place_N: Tensor) -> "Answers":
+        some = self.rows(place_N)
+        return replace(some._narrowed(int((some.prompt_B + some.own_B).max())), shares_prompts=True)
+
+    @property
+    def own_B(self) -> Tensor:
+        """(B,) inputs behind each row's prompt up to its last token that counts."""
+        return (self.inside_BT.sum(1) - self.prompt_B).clamp_min(0)
+
+    @property
+    def n_shared(self) -> int:
+        """Inputs of all rows, each prompt counted once."""
+        return int(self.own_B.sum()) + sum(int(self.prompt_B[rows.start]) for rows in self._groups())
 
     def _narrowed(self, width: int) -> "Answers":
         columns = {name: column_BT[:, :width] for name, column_BT in self.columns.items()}
-        return Answers(self.index_B, self.tokens_BT1[:, : width + 1], self.mask_BT[:, :width], columns)
+        tokens_BT1, mask_BT = self.tokens_BT1[:, : width + 1], self.mask_BT[:, :width]
+        return replace(self, tokens_BT1=tokens_BT1, mask_BT=mask_BT, columns=columns)
 
     def to(self, device: torch.device) -> "Answers":
         """The same on `device`."""
-        columns = {name: column_BT.to(device) for name, column_BT in self.columns.items()}
-        tensors = (self.index_B.to(device), self.tokens_BT1.to(device), self.mask_BT.to(device))
-        return Answers(*tensors, columns)
+        return self._each(lambda x: x.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Answers":
+        tensors = (self.index_B, self.prompt_B, self.group_B, self.tokens_BT1, self.mask_BT)
+        columns = {name: change(column_BT) for name, column_BT in self.columns.items()}
+        return Answers(*map(change, tensors), columns, self.shares_prompts)
 
 
 def placed(whole: Answers, passes: Iterable[tuple[Answers, Tensor]]) -> Tensor:

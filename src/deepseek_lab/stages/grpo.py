@@ -9,6 +9,7 @@ steps that end at it or later, and then neither form nor length is rewarded besi
 Shapes: B answers, T positions.
 """
 
+import torch
 from torch import Tensor
 
 from deepseek_lab.config import ConfigError
@@ -17,16 +18,38 @@ from deepseek_lab.rollout.experience import Experience
 from deepseek_lab.stages.answers import ADVANTAGE, REFERENCE, SAMPLER, WEIGHT, Answers
 from deepseek_lab.stages.iteration_curves import shares
 from deepseek_lab.stages.on_policy import OnPolicyStage
+from deepseek_lab.stages.on_policy_config import GrpoConfig
+
+_PAYS = 0.9
+"""The share of the tokens, filling included, up to which reading prompts once is the quicker way: with 8 answers of 64
+tokens to prompts of 16 (0.82) an update takes 0.81 of the time, with prompts of 128 (0.42) half of it."""
 
 
 class GrpoStage(OnPolicyStage):
     """`GrpoConfig(...).build(model, data, …)`, then `Trainer.fit`."""
+
+    config: GrpoConfig
 
     def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
         """Advantages alone."""
         process = self.config.loss.supervision == "process"
         advantage_BT = self._of_steps(experience) if process else self._of_outcomes(experience)
         return {ADVANTAGE: advantage_BT * experience.mask_BT}
+
+    def passes(self, answers: Answers) -> list[Answers]:
+        """With or without prompts that are read once; see `GrpoConfig`."""
+        if self._shares_prompts(answers):
+            return answers.cut_by_prompt(self.config.micro_tokens)
+        return super().passes(answers)
+
+    def _shares_prompts(self, answers: Answers) -> bool:
+        """`auto`: where it was measured to pay, that is in full precision on a CPU, and not with MTP modules."""
+        how, weight = self.config.share_prompt, self.model.embedding.weight
+        if how != "auto":
+            return how == "always"
+        wide = weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        fits = weight.device.type == "cpu" and wide and not self.config.mtp_weight
+        return fits and answers.n_shared <= _PAYS * answers.n_filled(self.config.micro_tokens)
 
     def _of_outcomes(self, experience: Experience) -> Tensor:
         loss = self.config.loss

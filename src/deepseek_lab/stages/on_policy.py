@@ -79,6 +79,10 @@ class OnPolicyStage(RolloutState):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A pass' share of the update's loss and curves, given log π_θ with gradient and log π_old."""
 
+    def passes(self, answers: Answers) -> list[Answers]:
+        """The forward passes that answers are cut into."""
+        return answers.cut(self.config.micro_tokens)
+
     @property
     def modules_rest(self) -> bool:
         """MTP modules whose λ is 0."""
@@ -126,8 +130,9 @@ class OnPolicyStage(RolloutState):
         if self.needs_old_pass:
             answers = answers.with_columns({OLD: self._old_logprobs(answers)})
         if self.reference is not None:
-            sizes = (self.config.rollout.temperature, self.config.micro_tokens)
-            answers = answers.with_columns({REFERENCE: whole_logprobs(self.reference.model, answers, *sizes)})
+            passes, temperature = self.passes(answers), self.config.rollout.temperature
+            logp_BT = whole_logprobs(self.reference.model, answers, passes, temperature)
+            answers = answers.with_columns({REFERENCE: logp_BT})
         answers = answers.with_columns(self.columns(experience, answers))
         return answers.counting(self.counted(experience))
 
@@ -154,7 +159,7 @@ class OnPolicyStage(RolloutState):
         """One step of the optimiser, through Lightning where it is `counted`."""
         optimizer.zero_grad()
         answers = answers.with_columns({WEIGHT: self._weights(answers)})
-        self._open = StepBatch(answers.cut(self.config.micro_tokens))
+        self._open = StepBatch(self.passes(answers))
         parts = self._accumulate_gradients(self._open, self._totals(self._open))
         norm = self.clip()
         self._guard(optimizer.optimizer, parts["train/loss"], norm)
@@ -230,7 +235,7 @@ class OnPolicyStage(RolloutState):
     @torch.no_grad()
     def _old_logprobs(self, answers: Answers) -> Tensor:
         """(B, T) log π_old by a pass of its own, whose loads are not those of training."""
-        old_BT = placed(answers, ((micro, self._pass(micro)[0]) for micro in answers.cut(self.config.micro_tokens)))
+        old_BT = placed(answers, ((micro, self._pass(micro)[0]) for micro in self.passes(answers)))
         self._loads = ExpertLoads()
         return old_BT
 

@@ -101,12 +101,23 @@ class PpoConfig(OnPolicyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GrpoConfig(OnPolicyConfig):
-    """GRPO and its relatives: which of them, `loss` says."""
+    """GRPO and its relatives: which of them, `loss` says.
+
+    share_prompt: whether a training pass reads a prompt once for all answers to it, to the same losses and gradients;
+        auto does where that was measured to be quicker
+    """
 
     name: str = "grpo"
+    share_prompt: Literal["auto", "always", "never"]
 
     def check(self) -> None:
         super().check()
+        if self.share_prompt == "always" and self.mtp_weight:
+            raise ConfigError(
+                "= always and mtp_weight > 0 exclude each other: the MTP modules read the last tokens of a prompt "
+                "beside the first of each answer",
+                "share_prompt",
+            )
         if self.rollout.group_size < 2:
             raise ConfigError("must be at least 2: an advantage is relative to the group", "rollout.group_size")
 

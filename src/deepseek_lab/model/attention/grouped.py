@@ -84,6 +84,7 @@ class GroupedAttention(Attention):
         if context.read_cache and x_BTD.shape[1] <= FEW_QUERIES:
             y_BTHK = attend_few(q_BTHK, k_BGSK, v_BGSK, context.mask_BTS, self.scale)
         else:
-            y_BTHK = attend(q_BTHK.transpose(1, 2), k_BGSK, v_BGSK, context.mask_BTS, self.scale).transpose(1, 2)
+            seen = (context.mask_BTS, self.scale, context.segments)
+            y_BTHK = attend(q_BTHK.transpose(1, 2), k_BGSK, v_BGSK, *seen).transpose(1, 2)
         out: Tensor = self.wo(y_BTHK.flatten(2))
         return out

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_lab.model.attention.blocked import blocked_causal_attention
+from deepseek_lab.model.attention.segments import Segment, cut_segments, segment_attention
 from deepseek_lab.model.rope import RopeConfig
 
 FEW_QUERIES = 16
@@ -32,6 +33,7 @@ class AttentionContext:
     n_keys         S, the slots to read when a cache is given
     read_cache     False when the new tokens are all there is (training, a first prefill)
     start, slots_BT, keep_BT   where the cache is written, see `write_tokens`
+    segments       of the B·T tokens of all rows, one behind the other; given in the place of a mask
     """
 
     rotation_BTR: Tensor
@@ -41,11 +43,13 @@ class AttentionContext:
     start: int = 0
     slots_BT: Tensor | None = None
     keep_BT: Tensor | None = None
+    segments: tuple[Segment, ...] | None = None
 
     def cut(self, length: int) -> "AttentionContext":
         """The context of the first `length` tokens (for MTP blocks, whose sequences are shorter)."""
         mask = None if self.mask_BTS is None else self.mask_BTS[:, :, :length, :length]
-        return AttentionContext(rotation_BTR=self.rotation_BTR[:, :length], mask_BTS=mask)
+        segments = None if self.segments is None else cut_segments(self.segments, self.rotation_BTR.shape[1], length)
+        return AttentionContext(rotation_BTR=self.rotation_BTR[:, :length], mask_BTS=mask, segments=segments)
 
 
 class Attention(nn.Module):
@@ -72,14 +76,25 @@ class AttentionConfig(Protocol):
         ...
 
 
-def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSV: Tensor, mask_BTS: Tensor | None, scale: float) -> Tensor:
-    """softmax(q·kᵀ·scale + mask)·v -> (B, H, T, V).
+def attend(
+    q_BHTK: Tensor,
+    k_BHSK: Tensor,
+    v_BHSV: Tensor,
+    mask_BTS: Tensor | None,
+    scale: float,
+    segments: tuple[Segment, ...] | None = None,
+) -> Tensor:
+    """softmax(q·kᵀ·scale + mask)·v -> (B, H, T, V); `segments` say in the place of a mask what a token sees.
 
     Fewer key heads than query heads are shared by groups. Plain causal attention over many tokens
     on a CPU runs in our own blocked kernel, all else in torch's fused one. On a CPU that one wants
     equal widths, else torch silently takes the slow path that holds all scores: V is padded with
     zeros to K there and cut again (1.5 to 3 times sooner in training).
     """
+    if segments is not None:
+        by_time = (x.transpose(1, 2).flatten(0, 1) for x in (q_BHTK, k_BHSK, v_BHSV))
+        y_NHV = segment_attention(*by_time, segments, scale)
+        return y_NHV.unflatten(0, (len(q_BHTK), -1)).transpose(1, 2)
     on_cpu = q_BHTK.device.type == "cpu"
     if on_cpu and mask_BTS is None and _suits_blocked(q_BHTK):
         return blocked_causal_attention(q_BHTK, k_BHSK, v_BHSV, scale)

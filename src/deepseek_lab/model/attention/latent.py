@@ -133,7 +133,7 @@ class LatentAttention(Attention):
         kv_BSHX = recomputable(self.wkv_b, latent_BSC).unflatten(-1, (c.n_heads, -1))
         k_BSHK, v_BSHV = recomputable(self._joined_keys, kv_BSHX, k_pe_BSR), kv_BSHX[..., c.qk_nope_head_dim :]
         q_BHTK, k_BHSK, v_BHSV = (x.transpose(1, 2) for x in (q_BTHK, k_BSHK, v_BSHV))
-        y_BHTV = attend(q_BHTK, k_BHSK, v_BHSV, context.mask_BTS, self.scale)
+        y_BHTV = attend(q_BHTK, k_BHSK, v_BHSV, context.mask_BTS, self.scale, context.segments)
         out: Tensor = self.wo(y_BHTV.transpose(1, 2).flatten(2))
         return out
 
