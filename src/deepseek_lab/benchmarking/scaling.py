@@ -22,7 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
-from deepseek_lab.benchmarking.growth import AXES, Sizes, points
+from deepseek_lab.benchmarking.growth import AXES, LABELS, Sizes, points
 from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.benchmarking.live_memory import LiveMemory
 from deepseek_lab.benchmarking.recompute import loss_of
@@ -136,7 +136,7 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
     figure = Figure(figsize=(3 * len(results) + 0.5, 3.4), layout="constrained")
     for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
         _draw(axes, result)
-    figure.axes[0].set_ylabel("over the first, a token")
+    figure.axes[0].set_ylabel("of a token, over the first value's")
     figure.axes[0].legend(fontsize=7)
     write_atomically(folder / "scaling.png", lambda file: figure.savefig(file, format="png", dpi=150))
 
@@ -156,6 +156,7 @@ def _draw(axes: Any, result: dict[str, Any]) -> None:
     axes.plot(values, floors, "k:", label="floor / first time")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel(result["row"])
-    axes.set_xticks(values, map(str, values), fontsize=7)
+    axes.set_xlabel(LABELS[result["row"]])
+    axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=7)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
