@@ -49,8 +49,8 @@ LABELS = {
     "experts": "routed experts",
     "sequence": "tokens of a sequence",
     "layers": "layers",
-    "width": "width",
-    "vocabulary": "vocabulary",
+    "width": "width (channels)",
+    "vocabulary": "vocabulary (tokens)",
 }
 
 

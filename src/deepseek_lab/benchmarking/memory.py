@@ -74,8 +74,9 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "memory.json", json.dumps(list(results), indent=1))
-    figure = Figure(figsize=(3.4 * len(results) + 0.5, 3.4), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+    figure = Figure(figsize=(2.7 * len(results) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axes, result in zip(panels, results, strict=True):
         values = [point["value"] for point in result["points"]]
         for how in CHOICES:
             megabytes = [point["choices"][how]["peak"] / 1e6 for point in result["points"]]

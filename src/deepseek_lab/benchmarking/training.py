@@ -139,6 +139,6 @@ def _draw(axes: Any, result: dict[str, Any]) -> None:
     axes.bar(range(len(speeds)), [median(s) for s in speeds], color=["C0", *["C7"] * (len(speeds) - 1)], alpha=0.6)
     for place, values in enumerate(speeds):
         axes.plot([place] * len(values), values, "k.", markersize=4)
-    names = ["ours" if name == OURS else name.replace("transformers, ", "+ ") for name in contestants]
-    axes.set_xticks(range(len(speeds)), [name.replace(" ", "\n") for name in names], fontsize=8)
+    names = [{OURS: "ours", THEIRS_FUSED: "+ fused\nAdamW"}.get(name, name) for name in contestants]
+    axes.set_xticks(range(len(speeds)), names, fontsize=8)
     axes.set_title(result["workload"]["name"], fontsize=10)
