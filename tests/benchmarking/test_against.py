@@ -81,6 +81,7 @@ def script(monkeypatch, *words):
 def test_the_script_compares_with_the_file_that_it_replaces(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("deepseek_lab.benchmarking.attention_step._TOKENS_A_ROUND", 256)
     monkeypatch.setattr("deepseek_lab.benchmarking.interleaved.sgemm_peak", lambda: 1e9)
+    monkeypatch.setenv("COLUMNS", "200")  # a busy machine's wide spreads leave no room for the names
     words = ("attention", "--rows", "1x256", "--rounds", 2, "--out", tmp_path)
     assert script(monkeypatch, *words) == 0
     (first,) = json.loads((tmp_path / "attention_step.json").read_text())
@@ -114,6 +115,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_measured(words, prob
 def module(tmp_path, monkeypatch):
     """The script's functions; its benchmarks only write down what they are asked."""
     monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", "all", "--out", str(tmp_path)])
+    monkeypatch.setenv("COLUMNS", "200")
     return runpy.run_path(str(PROJECT_ROOT / "scripts" / "benchmark.py"))
 
 

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from deepseek_lab.benchmarking import experts, head_loss, optimizers
-from deepseek_lab.benchmarking.contestants import Workload
+from deepseek_lab.benchmarking.contestants import Workload, our_model
 from deepseek_lab.benchmarking.experts import Layer
 from deepseek_lab.planning.counts import flops_per_token
 
@@ -48,9 +48,7 @@ def test_rows_are_named_by_the_tokens_of_an_expert():
 
 def test_more_experts_leave_the_active_flops_of_a_step_as_they_are():
     with torch.device("meta"):
-        flops = [
-            flops_per_token(experts.our_model(Workload("", batch=8, seq_len=512, n_experts=n)), 512) for n in (16, 64)
-        ]
+        flops = [flops_per_token(our_model(Workload("", batch=8, seq_len=512, n_experts=n)), 512) for n in (16, 64)]
     assert flops[1] == pytest.approx(flops[0], rel=0.02)
 
 
