@@ -189,13 +189,12 @@ def bars(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import bars, bars_report
     from deepseek_lab.config import DataError
 
-    files = {what: result_file(what, chosen.out) for what in ROWS}
-    found = bars.verdicts(files)
+    found = bars.verdicts({what: result_file(what, chosen.out) for what in ROWS})
     if not found:
         raise DataError(f"--out: {chosen.out} holds no result that a bar is measured by")
     bars_report.save(found, chosen.out)
     Console().print(bars_report.table(found))
-    for left in bars.missing(files):
+    for left in bars.missing(found):
         print(f"not measured: {left}")
 
 

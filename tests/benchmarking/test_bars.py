@@ -95,7 +95,7 @@ def test_every_bar_finds_its_numbers(files):
 
 
 def test_what_was_not_measured_is_named(files):
-    left = missing(files)
+    left = missing(verdicts(files))
     assert "(g) trainer --rows micro" in left
     assert "(a) training --rows S2048" in left
     assert "(a) training --rows S512" not in left

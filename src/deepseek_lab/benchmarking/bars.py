@@ -151,8 +151,8 @@ def _judged(bar: Bar, row: str, series: Series) -> Iterator[Verdict]:
         yield Verdict(bar.letter, command, what, bar.must, bar.goal, bar.at_most, median(values), low, high)
 
 
-def missing(files: Mapping[str, Path]) -> list[str]:
-    """The commands whose bars were not measured."""
-    seen = {(verdict.letter, verdict.command) for verdict in verdicts(files)}
+def missing(found: Sequence[Verdict]) -> list[str]:
+    """The commands that bars wait for beside those of `found`."""
+    seen = {(verdict.letter, verdict.command) for verdict in found}
     wanted = [(bar.letter, f"{bar.benchmark} --rows {row}") for bar in BARS for row in bar.rows]
     return [f"({letter}) {command}" for letter, command in dict.fromkeys(wanted) if (letter, command) not in seen]
