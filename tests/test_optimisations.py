@@ -76,7 +76,7 @@ def trained(seed) -> float:
 
 @pytest.fixture(scope="module")
 def seeds():
-    return [trained(seed) for seed in range(3)]
+    return [trained(seed) for seed in range(4)]
 
 
 @pytest.mark.slow
