@@ -1,47 +1,60 @@
 """Measures this project: `python scripts/benchmark.py training`, `decoding`, `attention` and so on.
 
-training, decoding, rl, sft: beside transformers, TRL (the `dev` extra). attention: MLA decoding absorbed, expanded and
-with all keys and values kept, by rows x context. engine: what drafts, equal bits in any company and a compiled step
-gain or cost on a run of your own (--checkpoint). recompute: what recomputing activations saves and costs. memory: the
-memory of a step by size. scaling: the speed of a step by size, beside FLOPs and bytes. precision: what emulating FP8
-and bf16 costs. sweep: two jobs at once against one after the other. all: each of them, with few rounds.
+training, decoding, rl, sft: beside transformers and TRL (the `dev` extra) and, in training, litgpt where installed.
+attention: MLA decoding absorbed, expanded and with all keys and values kept, by rows x context. engine: what drafts,
+equal bits in any company and a compiled step gain or cost on a run of your own (--checkpoint). recompute: what
+recomputing activations saves and costs. memory: the memory of a step by size. scaling: the speed of a step by size,
+beside FLOPs and bytes. precision: what emulating FP8 and bf16 costs. experts: a mixture beside a dense FFN of equal
+FLOPs. head: the chunked loss beside the plain one. trainer: a run as shipped beside a bare loop. optimizers: AdamW and
+Muon beside torch's. sweep: two jobs at once against one after the other. all: each of them, with few rounds, until
+--minutes are over. bars: what must hold and whether it does, from the results in --out; all ends with it.
 Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
 the machine's own speed. Close other programs.
 """
 
 import argparse
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {
-    "training": ["S512", "S2048", "E64"],
+    "training": ["S512", "S2048", "E64", "Llama"],
     "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
     "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
     "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],
     "rl": [f"{shape}{length}" for shape in ("prompt", "llama") for length in ("16", "128", "512", "_natural")],
     "sft": ["v3_packed", "v3_masked", "llama_packed", "llama_masked"],
-    "memory": ["sequence", "experts", "vocabulary"],
+    "memory": ["experts", "sequence", "layers", "width", "vocabulary"],
     "scaling": ["experts", "sequence", "layers", "width", "vocabulary"],
     "precision": ["linear512", "linear2048", "linear4096", "step128", "step256", "step512", "step1024"],
+    "experts": ["tokens1024", "tokens512", "tokens256", "tokens32", "step64"],
+    "head": ["V8192", "V32768", "V131072"],
+    "trainer": ["micro", "nano"],
+    "optimizers": ["1M", "5M"],
     "sweep": ["nano", "micro"],
 }
-ALL = "all"
-ROUNDS, FEW_ROUNDS = 7, 3
-FILES = {"attention": "attention_step"}
-"""Of those whose results are not called after them."""
+ALL, BARS = "all", "bars"
+BARS_FIRST = ("training", "decoding", "attention", "experts", "head", "trainer", "rl", "sft", "precision")
+"""What the bars need; under `all` it comes before the rest."""
+ROUNDS, FEW_ROUNDS = 7, 5
+MODULES = {"attention": "attention_step", "head": "head_loss", "trainer": "trainer_overhead"}
+"""Of those whose module and result are not called after them."""
 
 
 def parse(arguments: list[str]) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*ROWS, ALL], help="what is measured, see above")
+    parser.add_argument("what", choices=[*ROWS, ALL, BARS], help="what is measured, see above")
     parser.add_argument("--rows", nargs="+", help="; ".join(f"of {what}: {rows}" for what, rows in ROWS.items()))
     rounds = f"timed steps, or sweeps, of each contestant (default {ROUNDS}; all: {FEW_ROUNDS})"
     parser.add_argument("--rounds", type=int, help=rounds)
+    minutes = "all: no row is begun after so many minutes (default 90)"
+    parser.add_argument("--minutes", type=float, default=90.0, help=minutes)
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
     parser.add_argument("--compiled", action="store_true", help="decoding, engine: also steps through torch.compile")
     parser.add_argument("--checkpoint", help="engine: a run folder")
@@ -52,6 +65,7 @@ def parse(arguments: list[str]) -> Namespace:
     if problem := refused(chosen):
         parser.error(problem)
     chosen.rounds = chosen.rounds or (FEW_ROUNDS if chosen.what == ALL else ROUNDS)
+    chosen.deadline = time.monotonic() + 60 * chosen.minutes if chosen.what == ALL else float("inf")
     return chosen
 
 
@@ -60,7 +74,9 @@ def refused(chosen: Namespace) -> str | None:
     known = ROWS.get(chosen.what, [])
     for row in chosen.rows or []:
         if row not in known:
-            return f"--rows: {row} is none of {', '.join(known) or 'them: all takes every row'}"
+            return f"--rows: {row} is none of {', '.join(known) or 'them: ' + chosen.what + ' takes every row'}"
+    if chosen.minutes <= 0:
+        return f"--minutes: must be above 0, not {chosen.minutes:g}"
     if chosen.rounds is not None and chosen.rounds < 1:
         return f"--rounds: must be at least 1, not {chosen.rounds}"
     if chosen.what == "engine" and not chosen.checkpoint:
@@ -79,11 +95,12 @@ def train(chosen: Namespace) -> None:
     conditions = training.environment()
     console.print(conditions)
     results = []
-    for name in chosen.rows:
+    for name in rows_in_time(chosen):
         console.print(f"[bold]{name}[/bold]")
         results.append(training.measure(training.WORKLOADS[name], chosen.rounds, console.print))
         training.save(results, conditions, chosen.out)
-    console.print(training.table(results))
+    if results:
+        console.print(training.table(results))
 
 
 def recompute(chosen: Namespace) -> None:
@@ -107,28 +124,10 @@ def memory(chosen: Namespace) -> None:
     measure_rows(chosen, memory, memory.measure)
 
 
-def scaling(chosen: Namespace) -> None:
-    from deepseek_lab.benchmarking import scaling
-
-    measure_rows(chosen, scaling, lambda name, say: scaling.measure(name, chosen.rounds, say))
-
-
-def sweep(chosen: Namespace) -> None:
-    from deepseek_lab.benchmarking import sweep
-
-    measure_rows(chosen, sweep, lambda name, say: sweep.measure(name, chosen.rounds, say))
-
-
 def decoding(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import decoding
 
     measure_rows(chosen, decoding, lambda name, say: decoding.measure(name, chosen.rounds, say, chosen.compiled))
-
-
-def attention(chosen: Namespace) -> None:
-    from deepseek_lab.benchmarking import attention_step
-
-    measure_rows(chosen, attention_step, lambda name, say: attention_step.measure(name, chosen.rounds, say))
 
 
 def engine(chosen: Namespace) -> None:
@@ -140,16 +139,10 @@ def engine(chosen: Namespace) -> None:
     measure_rows(chosen, engine_modes, measure)
 
 
-def rl(chosen: Namespace) -> None:
-    from deepseek_lab.benchmarking import rl
-
-    measure_rows(chosen, rl, lambda name, say: rl.measure(name, chosen.rounds, say))
-
-
-def sft(chosen: Namespace) -> None:
-    from deepseek_lab.benchmarking import sft
-
-    measure_rows(chosen, sft, lambda name, say: sft.measure(name, chosen.rounds, say))
+def timed(chosen: Namespace) -> None:
+    """A benchmark that needs to know of the command line nothing but rows and rounds."""
+    module = import_module(f"deepseek_lab.benchmarking.{MODULES.get(chosen.what, chosen.what)}")
+    measure_rows(chosen, module, lambda name, say: module.measure(name, chosen.rounds, say))
 
 
 def measure_rows(chosen: Namespace, benchmark: Any, measure: Callable[[str, Callable[[str], None]], Any]) -> None:
@@ -158,30 +151,52 @@ def measure_rows(chosen: Namespace, benchmark: Any, measure: Callable[[str, Call
 
     console = Console()
     results: list[Any] = []
-    for name in chosen.rows:
+    for name in rows_in_time(chosen):
         results.append(measure(name, console.print))
         benchmark.save(results, chosen.out)
-    console.print(benchmark.table(results))
+    if results:
+        console.print(benchmark.table(results))
+
+
+def rows_in_time(chosen: Namespace) -> Iterator[str]:
+    """The rows that begin before the time is over; the others are named."""
+    for place, name in enumerate(chosen.rows):
+        if time.monotonic() > chosen.deadline:
+            print(f"{chosen.what}: no time left for {', '.join(chosen.rows[place:])}", flush=True)
+            return
+        yield name
 
 
 BENCHMARKS = {
+    **dict.fromkeys(ROWS, timed),
     "training": train,
     "decoding": decoding,
-    "attention": attention,
     "engine": engine,
     "recompute": recompute,
-    "rl": rl,
-    "sft": sft,
     "memory": memory,
-    "scaling": scaling,
     "precision": precision,
-    "sweep": sweep,
 }
 
 
 def result_file(what: str, place: Path) -> Path:
     """Where a benchmark's result lies in a folder; a file is one already."""
-    return place if place.is_file() else place / f"{FILES.get(what, what)}.json"
+    return place if place.is_file() else place / f"{MODULES.get(what, what)}.json"
+
+
+def bars(chosen: Namespace) -> None:
+    """Which bars are met, from the results in a folder. Raises DataError where it holds none."""
+    from rich.console import Console
+
+    from deepseek_lab.benchmarking import bars, bars_report
+    from deepseek_lab.config import DataError
+
+    found = bars.verdicts({what: result_file(what, chosen.out) for what in ROWS})
+    if not found:
+        raise DataError(f"--out: {chosen.out} holds no result that a bar is measured by")
+    bars_report.save(found, chosen.out)
+    Console().print(bars_report.table(found))
+    for left in bars.missing(found):
+        print(f"not measured: {left}")
 
 
 def measure_one(what: str, chosen: Namespace) -> None:
@@ -191,7 +206,7 @@ def measure_one(what: str, chosen: Namespace) -> None:
     chosen.rows = chosen.rows or ROWS[what]
     earlier = against.read_result(result_file(what, chosen.against)) if chosen.against else None
     BENCHMARKS[what](chosen)
-    if earlier is not None:
+    if earlier is not None and result_file(what, chosen.out).is_file():
         from rich.console import Console
 
         now = against.read_result(result_file(what, chosen.out))
@@ -199,13 +214,14 @@ def measure_one(what: str, chosen: Namespace) -> None:
 
 
 def measure_all(chosen: Namespace) -> None:
-    """One after the other; what an earlier folder lacks is not compared."""
-    for what in ROWS:
+    """One after the other, then the bars; what an earlier folder lacks is not compared."""
+    for what in sorted(ROWS, key=lambda what: what not in BARS_FIRST):
         if what == "engine" and not chosen.checkpoint:
             print("engine: left out, --checkpoint names no run", flush=True)
             continue
         earlier = chosen.against if chosen.against and result_file(what, chosen.against).is_file() else None
-        measure_one(what, Namespace(**{**vars(chosen), "rows": None, "against": earlier}))
+        measure_one(what, Namespace(**{**vars(chosen), "what": what, "rows": None, "against": earlier}))
+    bars(chosen)
 
 
 def main() -> int:
@@ -213,7 +229,12 @@ def main() -> int:
 
     chosen = parse(sys.argv[1:])
     try:
-        measure_all(chosen) if chosen.what == ALL else measure_one(chosen.what, chosen)
+        if chosen.what == BARS:
+            bars(chosen)
+        elif chosen.what == ALL:
+            measure_all(chosen)
+        else:
+            measure_one(chosen.what, chosen)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

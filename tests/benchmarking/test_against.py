@@ -81,6 +81,7 @@ def script(monkeypatch, *words):
 def test_the_script_compares_with_the_file_that_it_replaces(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("deepseek_lab.benchmarking.attention_step._TOKENS_A_ROUND", 256)
     monkeypatch.setattr("deepseek_lab.benchmarking.interleaved.sgemm_peak", lambda: 1e9)
+    monkeypatch.setenv("COLUMNS", "200")  # a busy machine's wide spreads leave no room for the names
     words = ("attention", "--rows", "1x256", "--rounds", 2, "--out", tmp_path)
     assert script(monkeypatch, *words) == 0
     (first,) = json.loads((tmp_path / "attention_step.json").read_text())
@@ -99,6 +100,7 @@ def test_the_script_compares_with_the_file_that_it_replaces(tmp_path, monkeypatc
         (("attention", "--rows", "1x3"), "1x3 is none of"),
         (("attention", "--rounds", "0"), "at least 1"),
         (("all", "--rows", "S512"), "all takes every row"),
+        (("all", "--minutes", "0"), "--minutes: must be above 0"),
         (("all", "--against", "/nowhere"), "no folder of results"),
         (("engine",), "--checkpoint"),
     ],
@@ -109,20 +111,51 @@ def test_a_wrong_command_line_is_refused_before_anything_is_measured(words, prob
     assert problem in capsys.readouterr().err
 
 
-def test_all_measures_each_that_it_can(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The script's functions; its benchmarks only write down what they are asked."""
     monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", "all", "--out", str(tmp_path)])
-    module = runpy.run_path(str(PROJECT_ROOT / "scripts" / "benchmark.py"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return runpy.run_path(str(PROJECT_ROOT / "scripts" / "benchmark.py"))
+
+
+def test_all_measures_each_that_it_can_and_judges(module, tmp_path, capsys):
     asked = []
     for what in module["BENCHMARKS"]:
-        module["BENCHMARKS"][what] = lambda chosen, what=what: asked.append((what, chosen.rows, chosen.rounds))
+        module["BENCHMARKS"][what] = lambda chosen: asked.append((chosen.what, chosen.rows, chosen.rounds))
+    (tmp_path / "rl.json").write_text(json.dumps([{"row": "prompt16", "ratios": [2.5], "seconds": {"ours": [1.0]}}]))
     assert module["main"]() == 0
-    assert asked == [(what, rows, 3) for what, rows in module["ROWS"].items() if what != "engine"]
-    assert "engine: left out" in capsys.readouterr().out
+    first = module["BARS_FIRST"]
+    assert {what for what, _, _ in asked[: len(first)]} == set(first)
+    assert sorted(asked) == sorted((what, rows, 5) for what, rows in module["ROWS"].items() if what != "engine")
+    said = capsys.readouterr().out
+    assert "engine: left out" in said
+    assert "rl --rows prompt16" in said
+    assert "not measured: (a) training --rows S512" in said
+
+
+def test_no_row_begins_when_the_time_is_over(module, monkeypatch, capsys):
+    now = iter([0.0, 50.0, 61.0])
+    monkeypatch.setattr(module["time"], "monotonic", lambda: next(now))
+    chosen = module["parse"](["all", "--minutes", "1"])
+    chosen.what, chosen.rows = "rl", ["prompt16", "prompt128", "prompt512"]
+    assert list(module["rows_in_time"](chosen)) == ["prompt16"]
+    assert "rl: no time left for prompt128, prompt512" in capsys.readouterr().out
+
+
+def test_bars_without_a_result_are_refused(tmp_path, monkeypatch, capsys):
+    assert script(monkeypatch, "bars", "--out", tmp_path) == 2
+    assert "holds no result that a bar is measured by" in capsys.readouterr().err
 
 
 def test_the_rows_of_the_script_are_those_of_the_benchmarks():
-    from deepseek_lab.benchmarking import memory, scaling
+    from deepseek_lab.benchmarking import experts, head_loss, memory, optimizers, scaling, trainer_overhead, training
 
     rows = runpy.run_path(str(PROJECT_ROOT / "scripts" / "benchmark.py"))["ROWS"]
     assert tuple(rows["memory"]) == memory.ROWS
     assert tuple(rows["scaling"]) == scaling.ROWS
+    assert tuple(rows["experts"]) == experts.ROWS
+    assert tuple(rows["head"]) == head_loss.ROWS
+    assert rows["training"] == list(training.WORKLOADS)
+    assert rows["optimizers"] == list(optimizers.ROWS)
+    assert rows["trainer"] == list(trainer_overhead.ROWS)

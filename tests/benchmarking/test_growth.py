@@ -40,7 +40,7 @@ def test_more_experts_change_no_active_product_and_longer_sequences_the_attentio
 
 
 def test_memory_is_counted_for_every_choice_and_size(tmp_path):
-    results = [memory.measure(axis, lambda line: None, SMALL) for axis in memory.ROWS]
+    results = [memory.measure(axis, lambda line: None, SMALL) for axis in ("experts", "vocabulary")]
     for result in results:
         for point in result["points"]:
             choices = point["choices"]

@@ -1,8 +1,9 @@
-"""Two implementations of one DeepSeek-V3, each with the training step that its users run.
+"""Implementations of one DeepSeek-V3 or Llama, each with the training step that its users run.
 
-Ours: the Transformer, the chunked head loss, fused AdamW. Theirs: transformers' DeepseekV3ForCausalLM with
-its defaults (SDPA attention, grouped experts) and AdamW as `torch.optim.AdamW` comes, or fused. Same sizes,
-same weights, same tokens, same loss (mean next-token cross entropy), same clipping, fp32.
+Ours: the Transformer, the chunked head loss, fused AdamW. Theirs: transformers' DeepseekV3ForCausalLM or
+LlamaForCausalLM with its defaults (SDPA attention, grouped experts) and AdamW as `torch.optim.AdamW` comes, or fused.
+litgpt's: its GPT and AdamW fused. Same sizes, same weights, same tokens, same loss (mean next-token cross entropy),
+same clipping, fp32.
 
 Left out: the balance rules, data loading and logging, which the other side does not have.
 """
@@ -14,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepseek_lab.benchmarking.litgpt_network import litgpt_network
 from deepseek_lab.benchmarking.published_weights import copy_weights
+from deepseek_lab.model.attention.grouped import GroupedAttention
 from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.model.ffn.dense import DenseFeedForward
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.rope import RopeConfig
@@ -24,7 +28,7 @@ from deepseek_lab.objectives.next_token import chunked_cross_entropy
 
 Step = Callable[[Tensor], float]
 
-_DIM, _LAYERS, _HEADS, _VOCABULARY = 512, 8, 8, 8192
+_DIM, _LAYERS, _HEADS, _KEY_VALUE_HEADS, _VOCABULARY = 512, 8, 8, 2, 8192
 _DENSE_SIZE, _EXPERT_SIZE, _CHOSEN, _SHARED, _DENSE_LAYERS = 1408, 256, 4, 1, 1
 _LATENT: dict[str, Any] = {
     "q_lora_rank": 256,
@@ -38,7 +42,10 @@ _OPTIMIZER: dict[str, Any] = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 
 
 @dataclass(frozen=True)
 class Workload:
-    """One row of the comparison: `batch` rows of `seq_len` tokens over `n_experts` routed experts."""
+    """One row of the comparison: `batch` rows of `seq_len` tokens over `n_experts` routed experts.
+
+    Without experts it is a Llama: grouped queries and a dense FFN, as in DeepSeek LLM.
+    """
 
     name: str
     batch: int
@@ -59,7 +66,22 @@ class Workload:
 
 def our_model(workload: Workload) -> Transformer:
     """Our network of the workload's sizes."""
-    mixture = MixtureOfExperts.Config(
+    latent = LatentAttention.Config(n_heads=_HEADS, **_LATENT)
+    grouped = GroupedAttention.Config(n_heads=_HEADS, n_kv_heads=_KEY_VALUE_HEADS)
+    config = Transformer.Config(
+        dim=_DIM,
+        n_layers=_LAYERS,
+        vocab_size=_VOCABULARY,
+        rope=RopeConfig(),
+        attention=latent if workload.n_experts else grouped,
+        ffn=_mixture(workload) if workload.n_experts else DenseFeedForward.Config(intermediate_size=_DENSE_SIZE),
+        mtp=MultiTokenPrediction.Config(),
+    )
+    return config.build()
+
+
+def _mixture(workload: Workload) -> MixtureOfExperts.Config:
+    return MixtureOfExperts.Config(
         moe_intermediate_size=_EXPERT_SIZE,
         n_shared_experts=_SHARED,
         n_dense_layers=_DENSE_LAYERS,
@@ -67,31 +89,27 @@ def our_model(workload: Workload) -> Transformer:
         n_routed_experts=workload.n_experts,
         n_activated_experts=_CHOSEN,
     )
-    config = Transformer.Config(
-        dim=_DIM,
-        n_layers=_LAYERS,
-        vocab_size=_VOCABULARY,
-        rope=RopeConfig(),
-        attention=LatentAttention.Config(n_heads=_HEADS, **_LATENT),
-        ffn=mixture,
-        mtp=MultiTokenPrediction.Config(),
-    )
-    return config.build()
 
 
 def their_model(workload: Workload) -> Any:
-    """transformers' DeepseekV3ForCausalLM of the same sizes, weights drawn from seed 0."""
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+    """transformers' network of the same sizes, weights drawn from seed 0."""
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "hidden_size": _DIM,
+        "num_hidden_layers": _LAYERS,
+        "num_attention_heads": _HEADS,
+        "vocab_size": _VOCABULARY,
+        "intermediate_size": _DENSE_SIZE,
+        "initializer_range": 0.006,
+    }
+    if not workload.n_experts:
+        return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=_KEY_VALUE_HEADS))
     config = DeepseekV3Config(
+        **sizes,
         **_LATENT,
-        hidden_size=_DIM,
-        num_hidden_layers=_LAYERS,
-        num_attention_heads=_HEADS,
         num_key_value_heads=_HEADS,
-        vocab_size=_VOCABULARY,
-        intermediate_size=_DENSE_SIZE,
         moe_intermediate_size=_EXPERT_SIZE,
         n_routed_experts=workload.n_experts,
         num_experts_per_tok=_CHOSEN,
@@ -100,7 +118,6 @@ def their_model(workload: Workload) -> Any:
         n_group=1,
         topk_group=1,
         routed_scaling_factor=1.0,
-        initializer_range=0.006,
     )
     return DeepseekV3ForCausalLM(config)
 
@@ -129,6 +146,19 @@ def their_step(workload: Workload, fused: bool) -> Step:
         targets_BT = tokens_BT1[:, 1:].contiguous()
         output = model(tokens_BT1[:, :-1], labels=targets_BT, shift_labels=targets_BT, use_cache=False)
         return _finish(output.loss, model, optimizer)
+
+    return step
+
+
+def litgpt_step(workload: Workload) -> Step:
+    """litgpt's training step, starting from transformers' weights. Raises ImportError where it is not installed."""
+    model = litgpt_network(their_model(workload), workload.seq_len).train()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True, **_OPTIMIZER)
+
+    def step(tokens_BT1: Tensor) -> float:
+        logits_BTV = model(tokens_BT1[:, :-1])
+        loss = nn.functional.cross_entropy(logits_BTV.flatten(0, 1), tokens_BT1[:, 1:].flatten())
+        return _finish(loss, model, optimizer)
 
     return step
 

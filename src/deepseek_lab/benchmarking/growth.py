@@ -45,6 +45,14 @@ AXES: dict[str, tuple[int, ...]] = {
     "vocabulary": (8192, 32768, 129280),
 }
 
+LABELS = {
+    "experts": "routed experts",
+    "sequence": "tokens of a sequence",
+    "layers": "layers",
+    "width": "width (channels)",
+    "vocabulary": "vocabulary (tokens)",
+}
+
 
 def points(axis: str, base: Sizes | None = None) -> dict[int, Sizes]:
     """The networks along one size, by its value."""

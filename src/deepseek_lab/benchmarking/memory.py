@@ -2,7 +2,7 @@
 
 Counted exactly, tensor by tensor, over one forward and backward: the weights apart, the gradients and everything that
 autograd keeps included. AdamW's moments are twice the weights and held all the time. The logits of a large vocabulary
-would be 4·tokens·V bytes; the head loss never holds them whole, which the last panel shows.
+would be 4·tokens·V bytes; the head loss never holds them whole, which the panel of the vocabulary shows.
 """
 
 import json
@@ -13,13 +13,13 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from deepseek_lab.benchmarking.growth import TOKENS, Sizes, points
+from deepseek_lab.benchmarking.growth import AXES, LABELS, TOKENS, Sizes, points
 from deepseek_lab.benchmarking.live_memory import LiveMemory
 from deepseek_lab.benchmarking.recompute import CHOICES, loss_of
 from deepseek_lab.checkpoint.atomic import write_atomically, write_text_atomically
 from deepseek_lab.model.recompute import How, recompute
 
-ROWS = ("sequence", "experts", "vocabulary")
+ROWS = tuple(AXES)
 _BYTES = 4  # fp32
 
 
@@ -74,17 +74,19 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "memory.json", json.dumps(list(results), indent=1))
-    figure = Figure(figsize=(3.4 * len(results) + 0.5, 3.4), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+    figure = Figure(figsize=(2.7 * len(results) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axes, result in zip(panels, results, strict=True):
         values = [point["value"] for point in result["points"]]
         for how in CHOICES:
             megabytes = [point["choices"][how]["peak"] / 1e6 for point in result["points"]]
             axes.loglog(values, megabytes, "o-", label=f"peak, recompute={how}")
         axes.loglog(values, [point["weights"] / 1e6 for point in result["points"]], "k:", label="weights")
         axes.loglog(values, [point["whole_logits"] / 1e6 for point in result["points"]], "C7--", label="logits, whole")
-        axes.set_xlabel(result["row"])
-        axes.set_xticks(values, map(str, values), fontsize=7)
+        axes.set_xlabel(LABELS[result["row"]])
+        axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=7)
         axes.minorticks_off()
-    figure.axes[0].set_ylabel("MB beside the weights")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    figure.axes[0].set_ylabel("MB (peaks: beside the weights)")
     figure.axes[0].legend(fontsize=7)
     write_atomically(folder / "memory.png", lambda file: figure.savefig(file, format="png", dpi=150))

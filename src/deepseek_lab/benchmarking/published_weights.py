@@ -23,13 +23,13 @@ def copy_weights(theirs: Any, ours: Transformer) -> None:
     """A `…ForCausalLM` of the Llama, Qwen2, V2 or V3 family -> our Transformer; MTP modules are left as they are."""
     wanted = {name: tensor for name, tensor in tensors_of(ours).items() if not name.startswith("mtp.")}
     family = FAMILY if hasattr(theirs.config, "kv_lora_rank") else "llama"
-    _copy(dict(_apart(theirs.state_dict())), wanted, family, ours.config.n_layers)
+    _copy(dict(apart(theirs.state_dict())), wanted, family, ours.config.n_layers)
 
 
 def copy_mtp_layer(theirs: Any, ours: MultiTokenPrediction) -> None:
     """A transformers `MtpLayer` -> one of our modules."""
     state = {}
-    for name, tensor in _apart(theirs.state_dict()):
+    for name, tensor in apart(theirs.state_dict()):
         published = name.replace("post_norm.", "shared_head.norm.").removeprefix("mtp_block.")
         state[f"model.layers.0.{published}"] = tensor
     _copy(state, {f"mtp.0.{name}": tensor for name, tensor in ours.state_dict(keep_vars=True).items()}, FAMILY, 0)
@@ -56,7 +56,7 @@ def _copy(state: dict[str, Tensor], tensors: dict[str, Tensor], family: str, n_l
         place.view(tensors[place.ours]).copy_(state[name])
 
 
-def _apart(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def apart(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The names of a folder: each expert on its own, its gate apart from its up."""
     for name, tensor in state.items():
         stem, _, kind = name.rpartition(".experts.")

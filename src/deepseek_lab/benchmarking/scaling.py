@@ -22,7 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
-from deepseek_lab.benchmarking.growth import AXES, Sizes, points
+from deepseek_lab.benchmarking.growth import AXES, LABELS, Sizes, points
 from deepseek_lab.benchmarking.interleaved import time_interleaved
 from deepseek_lab.benchmarking.live_memory import LiveMemory
 from deepseek_lab.benchmarking.recompute import loss_of
@@ -33,6 +33,7 @@ from deepseek_lab.planning.counts import flops_per_token
 ROWS = tuple(AXES)
 _BYTES = 4  # fp32
 _PASSES = 2 + 1 + 7
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 def bytes_of_step(model: Transformer, tokens_BT1: Tensor) -> int:
@@ -133,10 +134,11 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "scaling.json", json.dumps(list(results), indent=1))
-    figure = Figure(figsize=(3 * len(results) + 0.5, 3.4), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+    figure = Figure(figsize=(2.7 * len(results) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axes, result in zip(panels, results, strict=True):
         _draw(axes, result)
-    figure.axes[0].set_ylabel("over the first, a token")
+    figure.axes[0].set_ylabel("time, FLOPs, bytes of a token (first = 1)")
     figure.axes[0].legend(fontsize=7)
     write_atomically(folder / "scaling.png", lambda file: figure.savefig(file, format="png", dpi=150))
 
@@ -156,6 +158,7 @@ def _draw(axes: Any, result: dict[str, Any]) -> None:
     axes.plot(values, floors, "k:", label="floor / first time")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel(result["row"])
-    axes.set_xticks(values, map(str, values), fontsize=7)
+    axes.set_xlabel(LABELS[result["row"]])
+    axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=7)
+    axes.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.minorticks_off()

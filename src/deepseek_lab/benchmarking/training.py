@@ -1,4 +1,6 @@
-"""Training speed against transformers' DeepseekV3ForCausalLM, as figures, a table and a picture.
+"""Training speed against transformers' and litgpt's own networks, as figures, a table and a picture.
+
+litgpt takes part where it is installed. The first step's losses must agree: it is the same network or no comparison.
 
 MFU counts useful FLOPs only: 6 · active matmul weights plus the causal half of attention, over the best
 sgemm of 2048 seen in the same process.
@@ -16,23 +18,39 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from deepseek_lab.benchmarking.contestants import Workload, our_step, their_step
+from deepseek_lab.benchmarking.contestants import Step, Workload, litgpt_step, our_step, their_step
 from deepseek_lab.benchmarking.interleaved import Timings, time_interleaved
+from deepseek_lab.benchmarking.litgpt_network import INSTALL, is_installed
+from deepseek_lab.checkpoint.atomic import write_atomically, write_text_atomically
 from deepseek_lab.planning.counts import flops_per_token
 
 WORKLOADS = {
     "S512": Workload("S512", batch=8, seq_len=512, n_experts=16),
     "S2048": Workload("S2048", batch=2, seq_len=2048, n_experts=16),
     "E64": Workload("E64", batch=8, seq_len=512, n_experts=64),
+    "Llama": Workload("Llama", batch=8, seq_len=512, n_experts=0),
 }
-OURS, THEIRS, THEIRS_FUSED = "deepseek_lab", "transformers", "transformers, fused AdamW"
+OURS, THEIRS, THEIRS_FUSED, LITGPT = "deepseek_lab", "transformers", "transformers, fused AdamW", "litgpt"
+SAME = 1e-4
+"""Nats by which the losses of the first step may differ."""
 
 
 def measure(workload: Workload, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """The figures of one workload: plain numbers, ready for json."""
+    """The figures of one workload: plain numbers, ready for json. Raises ValueError where first losses differ."""
     step, model = our_step(workload)
-    steps = {OURS: step, THEIRS: their_step(workload, fused=False), THEIRS_FUSED: their_step(workload, fused=True)}
+    steps: dict[str, Step] = {
+        OURS: step,
+        THEIRS: their_step(workload, fused=False),
+        THEIRS_FUSED: their_step(workload, fused=True),
+    }
+    if is_installed():
+        steps[LITGPT] = litgpt_step(workload)
+    else:
+        report(f"litgpt is not installed and left out ({INSTALL})")
     timings = time_interleaved(steps, workload.tokens_BT1, rounds, report)
+    first = {name: losses[0] for name, losses in timings.losses.items()}
+    if max(first.values()) - min(first.values()) > SAME:
+        raise ValueError(f"{workload.name}: the losses of the first step differ: {first}")
     flops = flops_per_token(model, workload.seq_len) * workload.tokens_per_step
     return {
         "workload": vars(workload),
@@ -83,7 +101,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     for result in results:
         for name, figures in result["contestants"].items():
             workload = result["workload"]["name"] if name == OURS else ""
-            made.add_row(workload, *_cells(name, figures), end_section=name == THEIRS_FUSED)
+            made.add_row(workload, *_cells(name, figures), end_section=name == list(result["contestants"])[-1])
     made.caption = f"sgemm 2048, best: {max(r['sgemm_2048_gflops'] for r in results):.0f} GFLOP/s"
     return made
 
@@ -102,23 +120,25 @@ def _cells(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
 
 def save(results: Sequence[dict[str, Any]], conditions: dict[str, Any], folder: Path) -> None:
     """Writes training.json and training.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "training.json").write_text(json.dumps({"environment": conditions, "results": list(results)}, indent=1))
-    _draw(results, folder / "training.png")
-
-
-def _draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"environment": conditions, "results": list(results)}
+    write_text_atomically(folder / "training.json", json.dumps(content, indent=1))
     figure = Figure(figsize=(3.2 * len(results) + 1, 3.6), layout="constrained")
     for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
-        contestants = result["contestants"]
-        tokens = result["workload"]["batch"] * result["workload"]["seq_len"]
-        speeds = [[tokens / s for s in figures["seconds"]] for figures in contestants.values()]
-        axes.bar(range(len(speeds)), [median(s) for s in speeds], color=["C0", "C7", "C7"], alpha=0.6)
-        for place, values in enumerate(speeds):
-            axes.plot([place] * len(values), values, "k.", markersize=4)
-        axes.set_xticks(range(len(speeds)), [name.replace(", ", ",\n") for name in contestants], fontsize=8)
-        axes.set_title(result["workload"]["name"], fontsize=10)
+        _draw(axes, result)
     figure.axes[0].set_ylabel("tokens a second (bar: median, dots: rounds)")
-    figure.savefig(path, dpi=150)
+    write_atomically(folder / "training.png", lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def _draw(axes: Any, result: dict[str, Any]) -> None:
+    contestants = result["contestants"]
+    tokens = result["workload"]["batch"] * result["workload"]["seq_len"]
+    speeds = [[tokens / s for s in figures["seconds"]] for figures in contestants.values()]
+    axes.bar(range(len(speeds)), [median(s) for s in speeds], color=["C0", *["C7"] * (len(speeds) - 1)], alpha=0.6)
+    for place, values in enumerate(speeds):
+        axes.plot([place] * len(values), values, "k.", markersize=4)
+    names = [{OURS: "ours", THEIRS_FUSED: "+ fused\nAdamW"}.get(name, name) for name in contestants]
+    axes.set_xticks(range(len(speeds)), names, fontsize=8)
+    axes.set_title(result["workload"]["name"], fontsize=10)
