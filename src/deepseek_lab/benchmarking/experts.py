@@ -73,7 +73,7 @@ def layer_step(layer: nn.Module, x_1ND: Tensor, grad_1ND: Tensor, times: int) ->
     """`times` forward and backward passes of a layer."""
 
     def step(_: Tensor) -> float:
-        for _ in range(times):
+        for _pass in range(times):
             out = layer(x_1ND)
             y_1ND = out[0] if isinstance(out, tuple) else out
             y_1ND.backward(grad_1ND)

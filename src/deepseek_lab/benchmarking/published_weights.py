@@ -40,7 +40,7 @@ def as_ours(theirs: Any, of_theirs: dict[str, Tensor], ours: Transformer) -> dic
     named = ours.named_parameters()
     found = {name: torch.zeros_like(p.detach()) for name, p in named if not name.startswith("mtp.")}
     family = FAMILY if hasattr(theirs.config, "kv_lora_rank") else "llama"
-    _copy(dict(_apart(of_theirs)), found, family, ours.config.n_layers)
+    _copy(dict(apart(of_theirs)), found, family, ours.config.n_layers)
     return found
 
 

@@ -113,7 +113,7 @@ class Transformer(nn.Module):
             have a successor in each answer.
         """
         if segments is not None:
-            if mtp or not (document_BT is valid_BT is cache is None):
+            if mtp or any(given is not None for given in (document_BT, valid_BT, cache)):
                 raise ValueError("segments go with neither documents, padding, a cache nor MTP modules")
             context = segments_context(self.config.rope, self.rope_dim, segments, input_ids_BT.device)
         elif cache is None:

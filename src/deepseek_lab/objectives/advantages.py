@@ -65,7 +65,8 @@ def whitened(
         return values_BT * mask_BT
     centred_BT = (inside_BT - total / count) * mask_BT
     deviation = (over_ranks(centred_BT.square().sum()) / (count - 1)).sqrt()
-    return (centred_BT / (deviation + epsilon)).to(values_BT.dtype)
+    whitened_BT: Tensor = centred_BT / (deviation + epsilon)
+    return whitened_BT.to(values_BT.dtype)
 
 
 def joined_rewards(answer_B: Tensor, format_B: Tensor | None, how: RewardFormat) -> Tensor:

@@ -84,7 +84,7 @@ def _fall(road: Road, name: str, seed: int) -> float | None:
         return None
     steps, losses = zip(*curve, strict=True)
     before = float(np.interp(steps[-1] * (1 - LAST), steps, losses))
-    return (before - losses[-1]) / before
+    return (before - float(losses[-1])) / before
 
 
 def _whole_curve(road: Road, name: str, seed: int) -> list[tuple[int, float]]:

@@ -133,9 +133,15 @@ class Answers:
         return self._each(lambda x: x.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Answers":
-        tensors = (self.index_B, self.prompt_B, self.group_B, self.tokens_BT1, self.mask_BT)
-        columns = {name: change(column_BT) for name, column_BT in self.columns.items()}
-        return Answers(*map(change, tensors), columns, self.shares_prompts)
+        return Answers(
+            index_B=change(self.index_B),
+            prompt_B=change(self.prompt_B),
+            group_B=change(self.group_B),
+            tokens_BT1=change(self.tokens_BT1),
+            mask_BT=change(self.mask_BT),
+            columns={name: change(column_BT) for name, column_BT in self.columns.items()},
+            shares_prompts=self.shares_prompts,
+        )
 
 
 def placed(whole: Answers, passes: Iterable[tuple[Answers, Tensor]]) -> Tensor:

@@ -51,7 +51,7 @@ class SharedPass:
         """Of the row: states (1, N, D); statistics of routers as (B, T, …), without gradient."""
         ids_1N = micro.tokens_BT1[:, :-1].reshape(-1)[self.source_N][None]
         chosen_1NLK = None if chosen_BTLK is None else chosen_BTLK.flatten(0, 1)[self.source_N][None]
-        output = model(ids_1N, chosen_BTLK=chosen_1NLK, segments=self.segments)
+        output: ModelOutput = model(ids_1N, chosen_BTLK=chosen_1NLK, segments=self.segments)
         return replace(output, routing=[self._of_rows(statistics) for statistics in output.routing])
 
     def _of_rows(self, statistics: RoutingStatistics) -> RoutingStatistics:

@@ -102,12 +102,12 @@ class Block:
     @property
     def n_before(self) -> int:
         """Keys before."""
-        return self.before.stop - self.before.start
+        return int(self.before.stop - self.before.start)
 
     @property
     def n_own(self) -> int:
         """Own keys of the part that sees most of them."""
-        return max(part.own.stop - part.own.start for part in self.parts)
+        return max(int(part.own.stop - part.own.start) for part in self.parts)
 
 
 def blocks(segments: Sequence[Segment]) -> list[Block]:
