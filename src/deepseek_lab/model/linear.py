@@ -74,7 +74,7 @@ def project(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tenso
     if prepared is None or not prepared.streams:
         return F.linear(x, weight_OI, bias_O)
     n_rows = x.numel() // x.shape[-1]
-    packed = prepared.packed(weight_OI) if n_rows > 2 and prepared.packs else None
+    packed = prepared.packed(weight_OI) if prepared.packs and n_rows > 2 else None
     if packed is not None:
         y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, packed, bias_O, "none", [], "")
         return y
