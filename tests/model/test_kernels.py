@@ -1,7 +1,7 @@
 """Which kernels run for each choice: a slower path would give the same numbers, so only its name betrays it.
 
-Attention: torch's fused CPU kernel for short, masked and cached contexts, our blocked one for long causal rows, and
-never the path that holds all scores. Experts: one grouped product each way, whatever their number; a loop over the
+Attention: torch's fused CPU kernel for short, masked and cached contexts, our blocked one for long causal rows, our
+own by segments for long rows of documents, and never the path that holds all scores. Experts: one grouped product each way, whatever their number; a loop over the
 chosen few when a handful of tokens is decoded.
 """
 
@@ -22,6 +22,7 @@ from precision_recipes import bf16
 
 FUSED, FUSED_BACKWARD = (f"aten::_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward"))
 BLOCKED, BLOCKED_BACKWARD = "_BlockedCausalAttention", "_BlockedCausalAttentionBackward"
+BY_SEGMENT, BY_SEGMENT_BACKWARD = "_SegmentAttention", "_SegmentAttentionBackward"
 ALL_SCORES = "aten::_scaled_dot_product_attention_math"
 GROUPED = "aten::_grouped_mm"
 MIXTURES = LAYERS - 1
@@ -69,13 +70,23 @@ def test_training_on_long_rows(attention, ffn):
     assert experts_of(seen) == (6 * MIXTURES if ffn == "moe" else 0)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("time", [SHORT, LONG])
-def test_training_on_documents_that_do_not_see_each_other(attention, time):
+def training_on_documents(attention, time):
     documents = torch.arange(time).div(15, rounding_mode="floor").expand(2, -1)
-    seen = trained(build(attention, "dense", max_seq_len=LONG), time, document_BT=documents)
+    return trained(build(attention, "dense", max_seq_len=LONG), time, document_BT=documents)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_training_on_short_rows_of_documents(attention):
+    seen = training_on_documents(attention, SHORT)
     assert (seen[FUSED], seen[FUSED_BACKWARD]) == (LAYERS, LAYERS)
-    assert not {ALL_SCORES, BLOCKED} & set(seen)
+    assert not {ALL_SCORES, BLOCKED, BY_SEGMENT} & set(seen)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_training_on_long_rows_of_documents(attention):
+    seen = training_on_documents(attention, LONG)
+    assert (seen[BY_SEGMENT], seen[BY_SEGMENT_BACKWARD]) == (LAYERS, LAYERS)
+    assert not {ALL_SCORES, BLOCKED, FUSED} & set(seen)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)

@@ -105,13 +105,16 @@ def test_the_long_kernel_of_a_cpu_keeps_what_is_planned():
 def test_every_layer_keeps_a_mask_of_its_own_and_segments_need_none():
     """Torch adds a mask in the products' dtype; it makes one of a boolean mask at every call."""
     masked = dataclasses.replace(BATCH, isolate_documents=True)
-    kept = planned(config("gqa"), masked, NO_BALANCE)
-    assert kept == measured(config("gqa"), masked, NO_BALANCE)
-    assert kept.activations < planned(config("gqa"), BATCH, NO_BALANCE).activations
-    with_mask, without = (
-        planned(config("gqa"), dataclasses.replace(batch, device_type="cuda"), NO_BALANCE) for batch in (masked, BATCH)
-    )
+    with_mask, without = (planned(config("gqa"), batch, NO_BALANCE) for batch in (masked, BATCH))
+    assert with_mask == measured(config("gqa"), masked, NO_BALANCE)
     assert with_mask.activations - without.activations == LAYERS * 4 * 2 * 24 * 24
+    variant = dataclasses.replace(config("gqa"), max_seq_len=264)
+    whole, segments = (
+        dataclasses.replace(BATCH, seq_len=264, isolate_documents=isolated) for isolated in (False, True)
+    )
+    kept = planned(variant, segments, NO_BALANCE)
+    assert kept == measured(variant, segments, NO_BALANCE)
+    assert kept.activations < planned(variant, whole, NO_BALANCE).activations + 4 * 2 * 264 * 264
 
 
 def test_autocast_keeps_copies_of_the_weights_it_multiplies():

@@ -55,9 +55,11 @@ def test_no_block_is_as_wide_as_all_answers_together():
 
 
 def test_documents_in_one_piece_are_segments_row_by_row():
-    document_BT = torch.tensor([[4, 4, 1, -1], [-1, 7, 7, 7]])
-    assert segments_of(document_BT) == (Segment(0, 2), Segment(2, 3), Segment(3, 4), Segment(4, 5), Segment(5, 8))
-    assert segments_of(torch.tensor([[4, 1, 4, 4]])) is None
+    document_BT = torch.tensor([[4, 4, 1, -1], [-1, 7, 7, 7]]).repeat_interleave(64, dim=1)
+    ends = [0, 128, 192, 256, 320, 512]
+    assert segments_of(document_BT) == tuple(map(Segment, ends, ends[1:]))
+    assert segments_of(torch.tensor([[4, 1, 4, 4]]).repeat_interleave(64, dim=1)) is None
+    assert segments_of(document_BT[:, :255]) is None, "short rows are quicker with a mask"
 
 
 def test_segments_are_cut_row_by_row():
