@@ -25,9 +25,9 @@ def whole_logits(hidden_ND, weight_VD, targets_N):
     return F.cross_entropy(F.linear(hidden_ND, weight_VD), targets_N)
 
 
-def all_scores(q, k, v, mask, scale):
+def all_scores(q, k, v, mask, scale, segments):
     """Attention with the scores in memory, V at its own width."""
-    assert mask is None, "packed rows are trained without a mask"
+    assert mask is segments is None, "packed rows are trained without a mask"
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
     return (q @ k.mT * scale).masked_fill(future, float("-inf")).softmax(-1) @ v

@@ -1,8 +1,8 @@
 """Which kernels run for each choice: a slower path would give the same numbers, so only its name betrays it.
 
 Attention: torch's fused CPU kernel for short, masked and cached contexts, our blocked one for long causal rows, our
-own by segments for long rows of documents, and never the path that holds all scores. Experts: one grouped product each way, whatever their number; a loop over the
-chosen few when a handful of tokens is decoded.
+own by segments for long rows of documents, and never the path that holds all scores. Experts: one grouped product each
+way, whatever their number; a loop over the chosen few when a handful of tokens is decoded.
 """
 
 import pytest

@@ -38,12 +38,7 @@ from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
 from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model, take_head
-from deepseek_lab.experiment.parallel import (
-    cluster_environment,
-    lost_ranks_named,
-    one_at_a_time,
-    strategy,
-)
+from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_at_a_time, strategy
 from deepseek_lab.experiment.quiet import quiet_lightning
 from deepseek_lab.experiment.threads import default_threads, use_threads
 from deepseek_lab.generation import generate

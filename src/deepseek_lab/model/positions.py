@@ -20,7 +20,6 @@ from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.rope import RopeConfig, rotation_table
 
-
 _SEGMENTS_FROM = 256
 """Tokens of a row: at 128 segments took up to 1.15 times as long as a mask in training, at 2,048 a third."""
 

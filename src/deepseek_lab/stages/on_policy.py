@@ -7,9 +7,7 @@ batch, only its last update goes through Lightning's optimiser, and a run stands
 that was cut off is drawn again from (seed, iteration), never stored. π_old costs a pass of its own only where an epoch
 has several updates; with one, the first epoch's log-probabilities, detached, are it.
 
-Left out: what is learnt (`columns`, `objective`: grpo, ppo), sharded networks (generation would need all ranks in
-step).
-
+Left out: what is learnt (`columns`, `objective`: grpo, ppo), sharded networks (ranks would generate in step).
 Shapes: B answers, T positions, D width.
 """
 
@@ -130,9 +128,8 @@ class OnPolicyStage(RolloutState):
         if self.needs_old_pass:
             answers = answers.with_columns({OLD: self._old_logprobs(answers)})
         if self.reference is not None:
-            passes, temperature = self.passes(answers), self.config.rollout.temperature
-            logp_BT = whole_logprobs(self.reference.model, answers, passes, temperature)
-            answers = answers.with_columns({REFERENCE: logp_BT})
+            how = (self.passes(answers), self.config.rollout.temperature)
+            answers = answers.with_columns({REFERENCE: whole_logprobs(self.reference.model, answers, *how)})
         answers = answers.with_columns(self.columns(experience, answers))
         return answers.counting(self.counted(experience))
 
