@@ -98,7 +98,7 @@ def test_deepseek_math_runs_to_its_report(tmp_path: Path, monkeypatch: pytest.Mo
     assert "`process` is" in text
     (judge,) = tmp_path.glob("new_judge-*")
     rows = json.loads((judge / "summary.json").read_text())["data"]["splits"]
-    assert sum(split["files"] for split in rows.values()) == 2 * (40 + 4), "a tenth of the old pairs came along"
+    assert sum(split["conversations"] for split in rows.values()) == 2 * (40 + 4), "a tenth of the old pairs came along"
     assert "Not complete" not in text
 
 

@@ -108,11 +108,13 @@ def _planned(
 
 
 def _filled(override: str, folders: Mapping[str, str]) -> str:
-    """An override with the folders of the steps that it names."""
+    """An override with the folders of the steps that it names, each quoted; a list stays a list."""
     key, _, value = override.partition("=")
     if not REFERENCE.search(value):
         return override
-    return f"{key}={quoted(REFERENCE.sub(lambda found: folders[found[1]], value))}"
+    words = value[1:-1].split(",") if value.startswith("[") else [value]
+    filled = [quoted(REFERENCE.sub(lambda found: folders[found[1]], word.strip(" '"))) for word in words]
+    return f"{key}=[{','.join(filled)}]" if value.startswith("[") else f"{key}={filled[0]}"
 
 
 def _test(name: str, measurement: Measurement, of: PlannedStep, folder: Path, prefix: str) -> PlannedStep:

@@ -5,6 +5,7 @@ calls alone holds; tricks with the verdict are tried once.
 """
 
 import json
+import contextlib
 import os
 import socket
 import time
@@ -17,7 +18,7 @@ from deepseek_lab.tasks.code import Code
 from deepseek_lab.tasks.code_problems import CodeExample
 from deepseek_lab.tasks.sandbox.runner import Outcome, Sandbox
 
-LIMITS = {"cpu_seconds": 1, "wall_seconds": 5.0, "memory_bytes": 256 * 2**20}
+LIMITS = {"cpu_seconds": 1, "wall_seconds": 30.0, "memory_bytes": 256 * 2**20}  # a busy machine spreads its second
 
 
 def built(kind):
@@ -53,14 +54,18 @@ def judged(task, program, tests=((([1], 2)),)):
     example = CodeExample(question="q", answer="", entry="f", tests=tuple(tests))
     before, start = children(), time.monotonic()
     (reward,) = task.rewards([example], [f"<answer>{program}</answer>"])
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 40
     assert children() <= before
     return reward
 
 
 def children():
     """Processes that this one has started, other tests' too."""
-    return {pid for path in Path(f"/proc/{os.getpid()}/task").glob("*/children") for pid in path.read_text().split()}
+    found: set[str] = set()
+    for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found |= set(path.read_text().split())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def outcome_of(sandbox, program):
     """What `f(0)` returns; the class of the error where there is one."""
     before, start = children(), time.monotonic()
     (outcome,) = sandbox.outcomes(program, "f", [[0]])
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 40
     assert children() <= before
     return outcome.error.split(":")[0] if outcome.error else outcome.value
 

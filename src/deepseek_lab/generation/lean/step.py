@@ -57,7 +57,8 @@ class LeanStep:
 def decode_one_of(model: Transformer, prepared: Prepared) -> DecodeOne:
     """The quickest step of a model as it is now: lean where it can be, else the plain one."""
     weight = model.embedding.weight
-    whole = type(weight) is nn.Parameter  # of a sharded model the modules gather what they need
+    # Of a sharded model the modules gather what they need; what lies outside the blocks may be whole already.
+    whole = all(type(parameter) is nn.Parameter for parameter in model.parameters())
     lean = whole and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     return LeanStep(model, prepared) if lean and not torch.is_autocast_enabled("cpu") else decode_one
 
