@@ -4,8 +4,8 @@ What reaches for processes, files or the network is tried in namespaces and with
 calls alone holds; tricks with the verdict are tried once.
 """
 
-import json
 import contextlib
+import json
 import os
 import socket
 import time
