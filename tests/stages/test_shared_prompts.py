@@ -110,15 +110,18 @@ def test_an_iteration_has_the_same_gradients_curves_and_biases(knobs: Any, tmp_p
         assert ours.equal(theirs)
 
 
-def test_prompts_are_shared_where_it_pays(tmp_path: Path) -> None:
+def test_prompts_are_shared_where_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(**knobs: Any) -> bool:
         stage = policy_stage(**knobs)
         run(stage, tmp_path / str(len(list(tmp_path.iterdir()))), steps=1)
         return bool(stage._open.micro_batches[0].shares_prompts)
 
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert shared()
     assert not shared(share_prompt="never")
     assert not shared(depth=1, mtp_weight=0.1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not shared(), "several threads wait for each other in small products"
 
 
 def test_mtp_modules_that_train_and_shared_prompts_exclude_each_other() -> None:

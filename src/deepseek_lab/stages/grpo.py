@@ -43,12 +43,16 @@ class GrpoStage(OnPolicyStage):
         return super().passes(answers)
 
     def _shares_prompts(self, answers: Answers) -> bool:
-        """`auto`: where it was measured to pay, that is in full precision on a CPU, and not with MTP modules."""
+        """`auto`: where it was measured to pay: in full precision on one thread of a CPU, and not with MTP modules.
+
+        Several threads wait for each other in its many small products: two took twice as long as one.
+        """
         how, weight = self.config.share_prompt, self.model.embedding.weight
         if how != "auto":
             return how == "always"
         wide = weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        fits = weight.device.type == "cpu" and wide and not self.config.mtp_weight
+        alone = weight.device.type == "cpu" and torch.get_num_threads() == 1
+        fits = alone and wide and not self.config.mtp_weight
         return fits and answers.n_shared <= _PAYS * answers.n_filled(self.config.micro_tokens)
 
     def _of_outcomes(self, experience: Experience) -> Tensor:
