@@ -12,7 +12,7 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.initial import shared_tokenizer, started_model, take_head, take_weights, tokenizer_of
+from deepseek_lab.experiment.initial import shared_tokenizer, started_model, take_head, tokenizer_of
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.text.tokenizer import BytePairEncoding
@@ -34,8 +34,7 @@ def run(tmp_path_factory):
 def test_weights_are_taken_to_the_bit_and_the_positions_may_be_scaled(run):
     folder, weights = run
     yarn = RopeConfig(type="yarn", factor=4.0, original_max_seq_len=64, mscale=1.0, mscale_all_dim=1.0)
-    model = replace(tiny_config(), rope=yarn, max_seq_len=256, init_std=0.5).build()
-    take_weights(model, str(folder))
+    model = started_model(replace(tiny_config(), rope=yarn, max_seq_len=256, init_std=0.5), str(folder))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert model.config.rope == yarn
 
@@ -64,7 +63,7 @@ def test_a_reward_model_goes_on_with_network_and_head_and_no_policy_starts_from_
 )
 def test_another_shape_is_refused_by_name(run, change, named):
     with pytest.raises(ConfigError) as refusal:
-        take_weights(replace(tiny_config(), **change).build(), str(run[0]))
+        started_model(replace(tiny_config(), **change), str(run[0]))
     assert refusal.value.field == "init_from"
     assert named in str(refusal.value)
 

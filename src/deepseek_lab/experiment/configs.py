@@ -14,8 +14,7 @@ from omegaconf import DictConfig
 from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.initial import network_of, shared_tokenizer, tokenizer_of
-from deepseek_lab.experiment.leaf import leaf as leaf
-from deepseek_lab.experiment.leaf import named_as_typed
+from deepseek_lab.experiment.leaf import leaf, named_as_typed
 from deepseek_lab.experiment.sheet import read_profile, read_seed, read_sheet, read_trainer
 from deepseek_lab.experiment.trainer_settings import ProfileSettings, TrainerSettings
 from deepseek_lab.model.transformer import Transformer

@@ -1,7 +1,7 @@
 """Reading a run folder again: its config, its checkpoint, its tokenizer. Published models are found here too.
 
 A stored config is data from a file: only this project's own Config classes are accepted from it (see
-`configs.leaf`), and the network comes from the checkpoint's own description, never from the YAML.
+`leaf.leaf`), and the network comes from the checkpoint's own description, never from the YAML.
 """
 
 from dataclasses import dataclass, replace
@@ -84,7 +84,9 @@ class FinishedRun:
 
     def reward_model(self) -> ValueModel | None:
         """The model of a run of stage=reward, in eval mode; None for another run's."""
-        described = rebuild(read_checkpoint(self.checkpoint)["model_config"], f"{self.checkpoint}: model_config")
+        described = rebuild(
+            read_checkpoint(self.checkpoint, mapped=True)["model_config"], f"{self.checkpoint}: model_config"
+        )
         return load_value_model(self.checkpoint) if isinstance(described, ValueModel.Config) else None
 
 

@@ -31,11 +31,11 @@ def started_model(config: Transformer.Config, run: str, rewards: bool = False) -
 
     rewards: for a reward model, which may start from a reward model's network; `take_head` brings its head
     """
-    found = find_run(run)
-    if found.network() == config and not (rewards and _judge(run)):
+    found, judge = find_run(run), _judge(run) if rewards else None
+    if judge is None and found.network() == config:
         return found.model(torch.device("cpu"))
     model = config.build()
-    take_weights(model, run, rewards)
+    _take(model, found.model(torch.device("cpu")) if judge is None else judge.backbone, run)
     return model
 
 
@@ -52,10 +52,8 @@ def take_head(model: ValueModel, run: str) -> None:
         model.load_state_dict({**model.state_dict(), "value_D": start.value_D})
 
 
-def take_weights(model: Transformer, run: str, rewards: bool = False) -> None:
-    """Copies the weights of a run's newest checkpoint. Raises ConfigError, naming the part, for another shape."""
-    judge = _judge(run) if rewards else None
-    start = find_run(run).model(torch.device("cpu")) if judge is None else judge.backbone
+def _take(model: Transformer, start: Transformer, run: str) -> None:
+    """Copies the weights of `run`'s network. Raises ConfigError, naming the part, for another shape."""
     ours, theirs = model.config, start.config
     theirs = replace(theirs, rope=ours.rope, max_seq_len=ours.max_seq_len, init_std=ours.init_std)
     for field in fields(ours):

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.prompts import PromptData
-from deepseek_lab.experiment.configs import leaf
 from deepseek_lab.experiment.finished import FinishedRun, device_of, find_run
+from deepseek_lab.experiment.leaf import leaf
 from deepseek_lab.experiment.preflight_modes import Attempted, attempted, direct, thinking
 from deepseek_lab.experiment.preflight_step import CHOSEN, Step, timed
 from deepseek_lab.experiment.preflight_verdict import verdict

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.configs import leaf
+from deepseek_lab.experiment.leaf import leaf
 from deepseek_lab.pipeline.planned import planned
 from deepseek_lab.pipeline.recipe import Recipe
 
