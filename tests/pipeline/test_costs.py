@@ -9,25 +9,12 @@ import pytest
 from deepseek_lab.config import DataError
 from deepseek_lab.pipeline.costs import flops_of, steps_for_equal_flops
 from deepseek_lab.pipeline.planned import PlannedStep
-from deepseek_lab.pipeline.recipe import Step
+from planned_steps import planned_step
 
 
 def step_of(folder: Path, needs: tuple[PlannedStep, ...] = (), **values: Any) -> PlannedStep:
     folder.mkdir()
-    step = Step(**values)
-    return PlannedStep(
-        key=folder.name,
-        name=folder.name,
-        test=None,
-        seed=1,
-        step=step,
-        what="",
-        minutes=1.0,
-        script=step.script,
-        overrides=(),
-        folder=folder,
-        needs=needs,
-    )
+    return planned_step(folder, needs, **values)
 
 
 def trained(folder: Path, drawn: int = 0, **values: Any) -> PlannedStep:

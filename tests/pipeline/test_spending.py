@@ -9,26 +9,9 @@ import pytest
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.pipeline.costs import flops_of, passes
 from deepseek_lab.pipeline.planned import PlannedStep
-from deepseek_lab.pipeline.recipe import Measurement, Step
+from deepseek_lab.pipeline.recipe import Measurement
 from deepseek_lab.pipeline.spending import FILE, chosen_checkpoint
-
-
-def planned(folder: Path, needs: tuple[PlannedStep, ...] = (), budget: Any = None, **values: Any) -> PlannedStep:
-    step = Step(**values)
-    return PlannedStep(
-        key=folder.name,
-        name=folder.name,
-        test="test" if budget else None,
-        seed=1,
-        step=step,
-        what="",
-        minutes=1.0,
-        script=step.script,
-        overrides=(),
-        folder=folder,
-        needs=needs,
-        budget=budget,
-    )
+from planned_steps import planned_step
 
 
 def trained(folder: Path, needs: tuple[PlannedStep, ...] = (), drawn: int = 100, **values: Any) -> PlannedStep:
@@ -42,12 +25,12 @@ def trained(folder: Path, needs: tuple[PlannedStep, ...] = (), drawn: int = 100,
         (folder / "checkpoints" / f"step_{number:08d}.ckpt").touch()
     summary = {"counts": {"flops_per_token": 6.0}, "tokens": 200, "metrics": {"sampling/tokens": 4 * drawn}}
     (folder / "summary.json").write_text(json.dumps(summary))
-    return planned(folder, needs, **values)
+    return planned_step(folder, needs, **values)
 
 
 def measured(folder: Path, step: PlannedStep, kind: str, most: float) -> tuple[str, dict[str, float]]:
     """The file name of the checkpoint that is measured, and what is noted of it."""
-    (override,) = chosen_checkpoint(planned(folder, (step,), (kind, most)))
+    (override,) = chosen_checkpoint(planned_step(folder, (step,), (kind, most)))
     return Path(override.removeprefix("checkpoint=").strip("'")).name, json.loads((folder / FILE).read_text())
 
 
@@ -67,7 +50,7 @@ def test_flops_are_those_of_training_and_drawing_up_to_there(tmp_path: Path) -> 
 
 def test_pairs_that_were_drawn_before_count_and_the_start_does_not(tmp_path: Path) -> None:
     start = trained(tmp_path / "start", drawn=0)
-    pairs = planned(tmp_path / "pairs", (start,), script="rejection_sampling", start="start")
+    pairs = planned_step(tmp_path / "pairs", (start,), script="rejection_sampling", start="start")
     pairs.folder.mkdir()
     (pairs.folder / "counts.json").write_text(json.dumps({"tokens": 900}))
     overrides = ["data.corpus.path={steps.pairs}/pairs.jsonl"]

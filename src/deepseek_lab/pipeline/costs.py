@@ -30,7 +30,14 @@ def flops_of(step: PlannedStep) -> float:
     summary = content_of(step.folder / "summary.json")
     if not summary:
         return 0.0
-    return training_flops(step, float(summary["tokens"]), float(summary["metrics"].get(DRAWN, 0.0)))
+    return training_flops(step, float(summary["tokens"]), drawn_by(step))
+
+
+def drawn_by(step: PlannedStep) -> float:
+    """Tokens that a finished step drew to learn from, or for others to learn from."""
+    if step.script == "rejection_sampling":
+        return float(content_of(step.folder / COUNTS).get("tokens", 0.0))
+    return float(content_of(step.folder / "summary.json").get("metrics", {}).get(DRAWN, 0.0))
 
 
 def training_flops(step: PlannedStep, trained: float, drawn: float) -> float:
@@ -65,8 +72,7 @@ def _drawing(step: PlannedStep) -> float:
     """Of rejection sampling from an earlier step; 0 from a checkpoint of elsewhere, whose size is not on record."""
     start = next((needed for needed in step.needs if needed.name == step.step.start), None)
     summary = content_of(start.folder / "summary.json") if start else {}
-    drawn = float(content_of(step.folder / COUNTS).get("tokens", 0.0))
-    return float(summary["counts"]["flops_per_token"]) * drawn / 3 if summary else 0.0
+    return float(summary["counts"]["flops_per_token"]) * drawn_by(step) / 3 if summary else 0.0
 
 
 def content_of(path: Path) -> dict[str, Any]:

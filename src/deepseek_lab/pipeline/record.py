@@ -11,10 +11,9 @@ from typing import Any
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.pipeline import attempts
-from deepseek_lab.pipeline.costs import flops_of
+from deepseek_lab.pipeline.costs import drawn_by, flops_of
 from deepseek_lab.pipeline.planned import PlannedStep
 from deepseek_lab.pipeline.recipe import Recipe
-from deepseek_lab.pipeline.spending import drawn_by
 
 FILE = "road.json"
 

@@ -19,7 +19,7 @@ from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.resume import quoted
 from deepseek_lab.config import DataError
-from deepseek_lab.pipeline.costs import COUNTS, DRAWN, content_of, flops_of, training_flops
+from deepseek_lab.pipeline.costs import DRAWN, drawn_by, flops_of, training_flops
 from deepseek_lab.pipeline.planned import PlannedStep
 
 FILE = "spent.json"
@@ -62,13 +62,6 @@ def _spent(step: PlannedStep) -> Iterator[Spent]:
         trained, drawn = (_latest(rows, name, number) for name in (TRAINED, DRAWN))
         own = training_flops(step, trained, drawn)
         yield Spent(path=path, step=number, tokens=tokens + drawn, flops=flops + own)
-
-
-def drawn_by(step: PlannedStep) -> float:
-    """Tokens that a finished step drew to learn from, or for others to learn from."""
-    if step.script == "rejection_sampling":
-        return float(content_of(step.folder / COUNTS).get("tokens", 0.0))
-    return float(content_of(step.folder / "summary.json").get("metrics", {}).get(DRAWN, 0.0))
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
