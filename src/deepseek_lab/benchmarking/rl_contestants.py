@@ -9,6 +9,7 @@ import torch
 
 from deepseek_lab.benchmarking.published_weights import copy_weights
 from deepseek_lab.benchmarking.small_networks import (
+    TRL_ARGUMENTS,
     Shape,
     no_balance,
     our_network,
@@ -186,16 +187,7 @@ def their_trainer(
         temperature=1.0,
         max_steps=steps,
         learning_rate=LR,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        seed=0,
+        **TRL_ARGUMENTS,
     )
     return trl.GRPOTrainer(
         model=their_network(shape, longest_of(questions)),

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 
 from deepseek_lab.benchmarking.published_weights import copy_weights
-from deepseek_lab.benchmarking.small_networks import Shape, no_balance, our_network, their_network, their_tokenizer
+from deepseek_lab.benchmarking.small_networks import (
+    TRL_ARGUMENTS,
+    Shape,
+    no_balance,
+    our_network,
+    their_network,
+    their_tokenizer,
+)
 from deepseek_lab.data.conversation_packing import PADDING, AnsweredBatch, AnsweredSplit, PackedConversations
 from deepseek_lab.optim.adamw import AdamW
 from deepseek_lab.optim.schedule import Constant
@@ -47,16 +54,7 @@ def their_trainer(shape: Shape, kind: Kind, steps: int, folder: str, callbacks: 
         completion_only_loss=kind == "masked",
         max_steps=steps,
         learning_rate=LR,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        seed=0,
+        **TRL_ARGUMENTS,
     )
     rows: list[dict[str, list[int]]] = [{"input_ids": prompt + completion} for prompt, completion in examples()]
     if kind == "masked":

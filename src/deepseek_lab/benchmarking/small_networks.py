@@ -26,6 +26,26 @@ _LATENT: dict[str, Any] = {
     "qk_rope_head_dim": 16,
     "v_head_dim": 32,
 }
+_THEIRS: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "vocab_size": SMALLEST_VOCABULARY,
+    "intermediate_size": 704,
+}
+TRL_ARGUMENTS: dict[str, Any] = {
+    "lr_scheduler_type": "constant",
+    "optim": "adamw_torch_fused",
+    "gradient_checkpointing": False,
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": [],
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "disable_tqdm": True,
+    "seed": 0,
+}
+"""Of a trainer of TRL that does what ours does, and nothing beside it."""
 
 
 def our_network(shape: Shape, longest: int) -> Transformer:
@@ -80,13 +100,9 @@ def _their_v3(longest: int) -> Any:
 
     config = DeepseekV3Config(
         **_LATENT,
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=8,
+        **_THEIRS,
         num_key_value_heads=8,
-        vocab_size=SMALLEST_VOCABULARY,
         max_position_embeddings=longest,
-        intermediate_size=704,
         moe_intermediate_size=128,
         n_routed_experts=8,
         num_experts_per_tok=2,
@@ -102,14 +118,5 @@ def _their_v3(longest: int) -> Any:
 def _their_llama(longest: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        vocab_size=SMALLEST_VOCABULARY,
-        max_position_embeddings=longest,
-        intermediate_size=704,
-        tie_word_embeddings=False,
-    )
+    config = LlamaConfig(**_THEIRS, num_key_value_heads=2, max_position_embeddings=longest, tie_word_embeddings=False)
     return LlamaForCausalLM(config)
