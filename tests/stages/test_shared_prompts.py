@@ -120,8 +120,10 @@ def test_prompts_are_shared_where_it_pays(tmp_path: Path, monkeypatch: pytest.Mo
     assert shared()
     assert not shared(share_prompt="never")
     assert not shared(depth=1, mtp_weight=0.1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert not shared(), "several threads wait for each other in small products"
+    for threads, saved in ((1, 1.0), (1, 1.3), (2, 1.3), (2, 2.0)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(Answers, "n_filled", lambda answers, budget, saved=saved: saved * answers.n_shared)
+        assert shared() == (saved > (1.0 if threads == 1 else 1.3)), "threads wait for each other in small products"
 
 
 def test_mtp_modules_that_train_and_shared_prompts_exclude_each_other() -> None:

@@ -1,15 +1,20 @@
-"""Two training loops in a thread each, ours under Lightning, theirs under transformers' Trainer, step by step by turns.
+"""Two training loops in one thread, ours under Lightning, theirs under transformers' Trainer, step by step by turns.
 
-So a machine's drift falls on both. Beside the clock each step counts the processor seconds of its own thread: on a busy
-machine, with one thread of torch, those are what can be compared.
+So a machine's drift falls on both. Each loop stands in a greenlet, which the other's callback resumes where it left
+off. A thread for each would be wrong: OpenMP keeps a team of workers for every thread that computes, and as soon as
+the teams together are more than the processors, none of them waits awake any more, so small operations cost several
+times as much on two threads.
+
+Beside the clock each step counts the processor seconds of the thread: on a busy machine, with one thread of torch,
+those are what can be compared.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from greenlet import getcurrent, greenlet
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
@@ -25,22 +30,21 @@ class Turns:
         self.first_gradients: dict[str, dict[str, Tensor]] = {}
         """What the optimiser of each was given in its first step."""
         self.report = report
-        self._may = {OURS: threading.Semaphore(1), THEIRS: threading.Semaphore(0)}
+        self.loops: dict[str, greenlet] = {}
         self._began = (0.0, 0.0)
 
-    def begin(self, who: str) -> None:
-        """Waits for its turn and starts the clocks."""
-        self._may[who].acquire()
+    def begin(self) -> None:
+        """Starts the clocks."""
         self._began = (time.perf_counter(), time.thread_time())
 
     def end(self, who: str) -> None:
-        """Stops the clocks and gives the turn away."""
+        """Stops the clocks and gives the turn away; returns when it comes back."""
         wall, cpu = self._began
         self.seconds[who].append(time.perf_counter() - wall)
         self.cpu_seconds[who].append(time.thread_time() - cpu)
         if who == THEIRS:
             self.report(", ".join(f"{name} {values[-1]:.2f} s" for name, values in self.seconds.items()))
-        self._may[THEIRS if who == OURS else OURS].release()
+        self.loops[THEIRS if who == OURS else OURS].switch()
 
     def keep_gradients(self, who: str, model: torch.nn.Module) -> None:
         """Copies the gradients of the first step; outside of what is timed from the second on."""
@@ -67,7 +71,7 @@ class OurTurn(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """A step begins."""
-        self._turns.begin(OURS)
+        self._turns.begin()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """The gradients are there, clipped."""
@@ -84,7 +88,7 @@ def their_turn(turns: Turns) -> Any:
 
     class TheirTurn(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            turns.begin(THEIRS)
+            turns.begin()
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             turns.keep_gradients(THEIRS, rest["model"])
@@ -97,10 +101,9 @@ def their_turn(turns: Turns) -> Any:
 
 def train_by_turns(stage: Any, theirs: Any, steps: int, turns: Turns) -> None:
     """Trains both for `steps`; `theirs` has the callback of `their_turn` already."""
-    other = threading.Thread(target=theirs.train, daemon=True)
-    other.start()
+    turns.loops = {OURS: getcurrent(), THEIRS: greenlet(theirs.train)}
     quiet_trainer(steps, [OurTurn(turns)]).fit(stage)
-    other.join()
+    turns.loops[THEIRS].switch()  # past its last step, to its end
 
 
 def quiet_trainer(steps: int, callbacks: list[Callback]) -> Trainer:
