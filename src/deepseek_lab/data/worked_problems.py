@@ -13,9 +13,12 @@ Only training questions are used, so a task's validation and test stay unseen. L
 
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import cycle
+from math import ceil
+from types import MappingProxyType
 from typing import Any
 
 from deepseek_lab.config import CheckedConfig, ConfigError
@@ -33,12 +36,14 @@ class WorkedProblems(Corpus):
     class Config(CorpusConfig):
         """n_questions: of each task; more documents than that ask them again, and may answer in another way.
 
+        turn: documents of each task in a turn, 1 where a task is not named
         thought_share: of the documents; words_share: of the lines of a thought that are told in words
         """
 
         tasks: dict[str, Any]
         n_documents: int = 100_000
         n_questions: int = 20_000
+        turn: dict[str, int] = field(default_factory=dict)
         thought_share: float = 0.5
         words_share: float = 0.0
         seed: int = 0
@@ -50,6 +55,11 @@ class WorkedProblems(Corpus):
                 if not 0 <= getattr(self, name) <= 1:
                     raise ConfigError(f"must lie between 0 and 1, not {getattr(self, name)}", name)
             require_worked(self.tasks)
+            for name, count in self.turn.items():
+                if name not in self.tasks:
+                    raise ConfigError(f"names {name!r}, which is none of the tasks {', '.join(self.tasks)}", "turn")
+                if count < 1:
+                    raise ConfigError(f"must be at least 1, not {count}", f"turn.{name}")
 
         def build(self) -> "WorkedProblems":
             return WorkedProblems(self)
@@ -59,7 +69,7 @@ class WorkedProblems(Corpus):
 
     @cached_property
     def _all(self) -> list[Document]:
-        problems = dealt(self.config.tasks, self.config.n_questions)
+        problems = dealt(self.config.tasks, self.config.n_questions, self.config.turn)
         return [self._document(number, *problems[number % len(problems)]) for number in range(self.config.n_documents)]
 
     def documents(self) -> Iterator[Document]:
@@ -85,16 +95,21 @@ def require_worked(tasks: dict[str, Any]) -> None:
             raise ConfigError("is no task that can show its work", f"tasks.{name}")
 
 
-def dealt(tasks: dict[str, Any], count: int) -> list[tuple[str, WorkedTask, Example]]:
-    """The first `count` training questions of each task, dealt in turn in the order of the tasks' names.
+def dealt(
+    tasks: dict[str, Any], count: int, turn: Mapping[str, int] = MappingProxyType({})
+) -> list[tuple[str, WorkedTask, Example]]:
+    """The first `count` training questions of each task, dealt in turns in the order of the tasks' names.
 
-    Raises ConfigError when a task has fewer.
+    In a turn a task has as many as `turn` says, else one; a task whose questions are used up begins anew, until
+    every task has had all of its questions. Raises ConfigError when a task has fewer than `count`.
     """
     hands = []
     for name, config in sorted(tasks.items()):
         task: WorkedTask = config.build()
-        hands.append([(name, task, example) for example in task.examples("train", count)])
-    return [card for turn in zip(*hands, strict=True) for card in turn]
+        questions = [(name, task, example) for example in task.examples("train", count)]
+        hands.append((turn.get(name, 1), cycle(questions)))
+    turns = ceil(count / min(each for each, _ in hands))
+    return [next(questions) for _ in range(turns) for each, questions in hands for _ in range(each)]
 
 
 def _retold(worked: Worked, share: float, draw: random.Random) -> Worked:
