@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deepseek_lab.benchmarking import attention_step
-from deepseek_lab.benchmarking.attention_step import ABSORBED, EXPANDED, FULL
+from deepseek_lab.benchmarking.attention_step import ABSORBED, EXPANDED, FULL, THEIRS
 from deepseek_lab.generation.lean.latent import LeanLatent
 
 
@@ -17,7 +17,7 @@ def short(monkeypatch):
 
 def test_every_way_is_timed_drawn_and_written(tmp_path):
     results = [attention_step.measure(name, 2, lambda line: None) for name in ("1x16", "2x16")]
-    assert all(set(result["seconds"]) == {ABSORBED, EXPANDED, FULL} for result in results)
+    assert all(set(result["seconds"]) == {ABSORBED, EXPANDED, FULL, THEIRS} for result in results)
     attention_step.save(results, tmp_path)
     assert json.loads((tmp_path / "attention_step.json").read_text()) == results
     assert (tmp_path / "attention_step.png").exists()

@@ -1,7 +1,7 @@
-"""One MLA layer decoding one token, by the length of its context: three ways over the same tokens and weights.
+"""One MLA layer decoding one token, by the length of its context: four ways over the same tokens and weights.
 
 absorbed: reads the latents as they lie, as an engine's step does. expanded: rebuilds every head's keys and values from
-them at each step, as `transformers` does. full: keeps every head's keys and values instead of the latents, a cache
+them at each step, in our code. transformers: does the same in its own, where it is installed. full: keeps every head's keys and values instead of the latents, a cache
 several times as large. Each takes the new token in: its latent is made and kept, or its keys and values are.
 
 Shapes: B rows, S tokens of context, H heads, K query and key width, V value width, C kv_lora_rank.
@@ -9,6 +9,7 @@ Shapes: B rows, S tokens of context, H heads, K query and key width, V value wid
 
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from deepseek_lab.benchmarking.contestants import Workload, our_model
 from deepseek_lab.benchmarking.interleaved import time_interleaved
+from deepseek_lab.benchmarking.their_attention import their_attention_step, their_network_of
 from deepseek_lab.generation.lean.latent import LeanLatent
 from deepseek_lab.model.attention.interface import AttentionContext, attend
 from deepseek_lab.model.attention.latent import LatentAttention
@@ -26,7 +28,8 @@ from deepseek_lab.model.linear import decoding
 from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.rope import rotation_table
 
-ABSORBED, EXPANDED, FULL = "absorbed", "expanded", "full"
+ABSORBED, EXPANDED, FULL, THEIRS = "absorbed", "expanded", "full", "transformers"
+_LABELS = {FULL: "full keys and values", EXPANDED: "expanded", THEIRS: "expanded, by transformers"}
 _TOKENS_A_ROUND = 16384
 """Of context, read by each contestant before its time is taken: short contexts need several steps."""
 
@@ -83,8 +86,10 @@ def _repeated(call: Callable[[], Tensor], times: int) -> Callable[[Tensor], floa
 def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
     """Seconds of a step each way, for `8x1024`: rows and context. Raises AssertionError where the results differ."""
     batch, n_keys = map(int, name.split("x"))
+    workload = Workload("attention", batch=batch, seq_len=1, n_experts=16)
     torch.manual_seed(0)
-    model = our_model(Workload("attention", batch=batch, seq_len=1, n_experts=16))
+    model = our_model(workload)
+    theirs = their_network_of(workload, model) if find_spec("transformers") else None
     layer = model.blocks[0].attention
     assert isinstance(layer, LatentAttention)
     rotation = rotation_table(model.config.rope, model.rope_dim, torch.tensor([[n_keys - 1]]))
@@ -92,7 +97,9 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
     x_B1D, stored = torch.randn(batch, 1, model.config.dim), torch.randn(batch, n_keys, *layer.cache_shape())
     with torch.no_grad():
         ways = _ways(layer, context, x_B1D, stored)
-        for way in (EXPANDED, FULL):
+        if theirs is not None:
+            ways[THEIRS] = their_attention_step(theirs, x_B1D, stored)
+        for way in list(ways)[1:]:
             torch.testing.assert_close(ways[way](), ways[ABSORBED](), atol=1e-4, rtol=1e-3)
     times = max(1, _TOKENS_A_ROUND // (batch * n_keys))
     timings = time_interleaved({k: _repeated(way, times) for k, way in ways.items()}, lambda _: x_B1D, rounds, report)
@@ -102,17 +109,18 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
         "batch": batch,
         "context": n_keys,
         "seconds": {way: [s / times for s in seconds] for way, seconds in timings.seconds.items()},
-        "times_absorbed": {way: timings.ratios(way, ABSORBED) for way in (EXPANDED, FULL)},
+        "times_absorbed": {way: timings.ratios(way, ABSORBED) for way in list(ways)[1:]},
     }
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a batch and context."""
     made = Table(title="One MLA layer, one token: milliseconds, and how many times as long as absorbed")
-    for column in ("rows", "context", "absorbed ms", "expanded", "full keys and values"):
+    for column in ("rows", "context", "absorbed ms", "expanded", "by transformers", "full keys and values"):
         made.add_column(column, justify="right")
     for result in results:
-        ratios = (f"{median(result['times_absorbed'][way]):.1f}x" for way in (EXPANDED, FULL))
+        found = result["times_absorbed"]
+        ratios = (f"{median(found[way]):.1f}x" if way in found else "–" for way in (EXPANDED, THEIRS, FULL))
         ms = median(result["seconds"][ABSORBED]) * 1e3
         made.add_row(str(result["batch"]), str(result["context"]), f"{ms:.2f}", *ratios)
     return made
@@ -129,9 +137,11 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
     for axes, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
         mine = [result for result in results if result["batch"] == batch]
         contexts = [result["context"] for result in mine]
-        for way in (EXPANDED, FULL, ABSORBED):
+        for way in (THEIRS, EXPANDED, FULL, ABSORBED):
+            if way not in mine[0]["seconds"]:
+                continue
             ms = [median(result["seconds"][way]) * 1e3 for result in mine]
-            axes.loglog(contexts, ms, "o-", label="full keys and values" if way == FULL else way)
+            axes.loglog(contexts, ms, "o-", label=_LABELS.get(way, way))
         axes.set_xticks(contexts, [f"{context:,}" for context in contexts], fontsize=8)
         axes.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
