@@ -37,7 +37,8 @@ def lines(values):
 def road(folder, scores, seeds=(1,), lengths=(10.0, 20.0), tests=None, steps=None, compare=None, **content):
     """A step for each name of `scores`, with the number of questions that each seed solves of every test.
 
-    tests: their splits; steps: more of single steps: `knobs` of their row, `only` these tests, `curves` of theirs
+    tests: their splits; steps: more of single steps: `knobs` of their row, `only` these tests, in `only_seeds`,
+    `curves` of theirs
     """
     tests, more, made = tests or HELD_OUT, steps or {}, []
     for seed in seeds:
@@ -50,7 +51,7 @@ def road(folder, scores, seeds=(1,), lengths=(10.0, 20.0), tests=None, steps=Non
             common |= {"flops": 3e12}
             made.append({**common, "test": None, "folder": own.name, **extra.get("knobs", {})})
             for test, split in tests.items():
-                if test in extra.get("only", tests):
+                if test in extra.get("only", tests) and seed in extra.get("only_seeds", seeds):
                     n_right = solved[seed - 1] if isinstance(solved, list) else solved
                     n_right = n_right[test] if isinstance(n_right, dict) else n_right
                     _test(own / test, n_right, test, split, extra)

@@ -43,6 +43,25 @@ def expected(question):
     return str(sum(map(int, re.findall(r"[0-9]+", question)))) if question.endswith("= ?") else ""
 
 
+def test_in_a_turn_a_task_has_as_many_documents_as_asked_for():
+    names = [document.name.partition("#")[0] for document in corpus(turn={"sums": 3}).documents()]
+    assert names[:8] == ["countdown", "sums", "sums", "sums"] * 2
+    asked = [document.held_out_with for document in corpus(turn={"sums": 3}, n_documents=400).documents()]
+    assert {name: len(set(found)) for name, found in by_task(asked).items()} == {"countdown": 100, "sums": 100}
+
+
+def by_task(questions):
+    sums = [question for question in questions if question.endswith("= ?")]
+    return {"sums": sums, "countdown": [question for question in questions if question not in sums]}
+
+
+@pytest.mark.parametrize(("turn", "field"), [({"summs": 2}, "turn"), ({"sums": 0}, "turn.sums")])
+def test_a_turn_of_another_task_or_of_nothing_is_refused(turn, field):
+    with pytest.raises(ConfigError) as error:
+        corpus(turn=turn)
+    assert error.value.field == field
+
+
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_a_share_of_the_documents_thinks(share):
     thinking = ["<think>" in text for text in texts(thought_share=share)]

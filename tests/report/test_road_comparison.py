@@ -64,9 +64,16 @@ def test_the_best_rate_by_tuning_is_compared_and_no_other(tmp_path):
     found = with_arm(tmp_path)
     assert [arm.chosen for arm in arms(found)] == ["more_mid"], "though more_low solves more of held_out"
     assert list(compared_pairs(found)) == [("rl", "base"), ("rl", "more_mid")]
-    assert "The best of `more_low`, `more_mid` by `tuning` is `more_mid` (40.0%, 55.0% of pass@1 there)." in list(
+    assert "The best of `more_low`, `more_mid` by `tuning` is `more_mid` (40.0%, 55.0% of pass@1, seed 1)." in list(
         choices(found)
     )
+
+
+def test_a_seed_in_which_every_rate_was_measured_chooses_for_all(tmp_path):
+    found = with_arm(tmp_path, seeds=(1, 2), steps={"more_mid": {"only_seeds": [1]}})
+    (arm,) = arms(found)
+    assert (arm.chosen, arm.seeds) == ("more_mid", (1,))
+    assert arm.scores == pytest.approx({"more_low": 0.4, "more_mid": 0.55})
 
 
 def test_no_rate_is_chosen_before_all_are_measured(tmp_path):

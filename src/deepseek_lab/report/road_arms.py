@@ -2,14 +2,14 @@
 
 A recipe names such steps `<arm>_low`, `<arm>_mid` and `<arm>_high`. Which of them counts, the test `tuning` says alone:
 what is then reported comes from other questions, so that three tries are no three chances. One choice holds for all
-seeds. Until every try has been measured there is none.
+seeds, and rests on those in which every try has been measured; until there is one, there is none.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from deepseek_lab.report.road import Road
+from deepseek_lab.report.road import Road, RoadStep
 
 TUNING = "tuning"
 RATES = ("low", "mid", "high")
@@ -17,16 +17,17 @@ RATES = ("low", "mid", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """scores: mean pass@1 over the seeds at `tuning`, of each step that is measured in all of them."""
+    """scores: mean pass@1 of each step at `tuning`, over the `seeds` in which all of them are measured."""
 
     name: str
     members: tuple[str, ...]
+    seeds: tuple[int, ...]
     scores: dict[str, float]
 
     @property
     def chosen(self) -> str | None:
-        """The best, the first of equals; None while one is missing."""
-        if len(self.scores) < len(self.members):
+        """The best, the first of equals; None while there is no seed to choose by."""
+        if not self.seeds:
             return None
         return max(self.members, key=lambda member: self.scores[member])
 
@@ -38,17 +39,18 @@ def arms(road: Road) -> list[Arm]:
         arm, _, rate = name.rpartition("_")
         if arm and rate in RATES:
             found.setdefault(arm, []).append(name)
-    return [
-        Arm(name=arm, members=tuple(members), scores=_scores(road, members))
-        for arm, members in found.items()
-        if len(members) > 1
-    ]
+    return [_arm(road, name, tuple(members)) for name, members in found.items() if len(members) > 1]
 
 
-def _scores(road: Road, members: list[str]) -> dict[str, float]:
-    measured = {member: road.measured(member, TUNING) for member in members}
-    whole = {member: found for member, found in measured.items() if len(found) == len(road.seeds)}
-    return {member: fmean(fmean(one.pass_at(1)) for one in found) for member, found in whole.items()}
+def _arm(road: Road, name: str, members: tuple[str, ...]) -> Arm:
+    each = {member: {s.seed: s.tests[TUNING] for s in road.steps if _took(s, member)} for member in members}
+    seeds = tuple(seed for seed in road.seeds if all(seed in found for found in each.values()))
+    scores = {member: fmean(fmean(found[s].pass_at(1)) for s in seeds) for member, found in each.items() if seeds}
+    return Arm(name=name, members=members, seeds=seeds, scores=scores)
+
+
+def _took(step: RoadStep, name: str) -> bool:
+    return step.name == name and TUNING in step.tests
 
 
 def compared_pairs(road: Road) -> Iterator[tuple[str, str]]:
@@ -62,10 +64,11 @@ def choices(road: Road) -> Iterator[str]:
     """A sentence an arm."""
     for arm in arms(road):
         if arm.chosen is None:
-            yield f"No rate of `{arm.name}` is chosen yet: not all of {_listed(arm.members)} have taken `{TUNING}`."
+            yield f"No rate of `{arm.name}` is chosen yet: in no seed have {_listed(arm.members)} taken `{TUNING}`."
             continue
         scores = ", ".join(f"{100 * arm.scores[member]:.1f}%" for member in arm.members)
-        yield f"The best of {_listed(arm.members)} by `{TUNING}` is `{arm.chosen}` ({scores} of pass@1 there)."
+        seeds = f"seed {arm.seeds[0]}" if len(arm.seeds) == 1 else f"{len(arm.seeds)} seeds"
+        yield f"The best of {_listed(arm.members)} by `{TUNING}` is `{arm.chosen}` ({scores} of pass@1, {seeds})."
 
 
 def _listed(names: tuple[str, ...]) -> str:
