@@ -1,8 +1,9 @@
 """One MLA layer decoding one token, by the length of its context: four ways over the same tokens and weights.
 
 absorbed: reads the latents as they lie, as an engine's step does. expanded: rebuilds every head's keys and values from
-them at each step, in our code. transformers: does the same in its own, where it is installed. full: keeps every head's keys and values instead of the latents, a cache
-several times as large. Each takes the new token in: its latent is made and kept, or its keys and values are.
+them at each step, in our code. transformers: does the same in its own, where it is installed. full: keeps every head's
+keys and values instead of the latents, a cache several times as large. Each takes the new token in: its latent is made
+and kept, or its keys and values are.
 
 Shapes: B rows, S tokens of context, H heads, K query and key width, V value width, C kv_lora_rank.
 """
