@@ -30,7 +30,7 @@ def their_attention_step(theirs: Any, x_B1D: Tensor, cache_BSX: Tensor) -> Calla
     kept = [x.unsqueeze(1).contiguous() for x in (latent_BSC, _halves(k_pe_BSR))]
     rotation = theirs.model.rotary_emb(x_B1D, torch.tensor([[last]]))
     cache = DynamicCache(config=theirs.config)
-    cache.update(*kept, layer.layer_idx)
+    cache.update(kept[0], kept[1], layer.layer_idx)
 
     def step() -> Tensor:
         cache.layers[layer.layer_idx].keys, cache.layers[layer.layer_idx].values = kept
@@ -42,4 +42,5 @@ def their_attention_step(theirs: Any, x_B1D: Tensor, cache_BSX: Tensor) -> Calla
 
 def _halves(x_BSR: Tensor) -> Tensor:
     """First and second of each pair that is turned: they keep keys so, where ours lie pair by pair."""
-    return x_BSR.unflatten(-1, (-1, 2)).mT.flatten(-2)
+    halves_BSR: Tensor = x_BSR.unflatten(-1, (-1, 2)).mT.flatten(-2)
+    return halves_BSR

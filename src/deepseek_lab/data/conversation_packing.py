@@ -14,12 +14,14 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 PADDING = -1
 
@@ -28,11 +30,11 @@ PADDING = -1
 class AnsweredBatch:
     """Packed conversations: tokens, the conversation of each, and whether the assistant said it."""
 
-    tokens_BT1: Tensor
-    document_BT1: Tensor
-    answer_BT1: Tensor
+    tokens_BT1: "Tensor"
+    document_BT1: "Tensor"
+    answer_BT1: "Tensor"
 
-    def to(self, device: torch.device | str) -> "AnsweredBatch":
+    def to(self, device: "torch.device | str") -> "AnsweredBatch":
         """The same batch on `device`."""
         return AnsweredBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
@@ -41,7 +43,7 @@ class AnsweredBatch:
         parts = zip(*(tensor.split(size) for tensor in self._tensors()), strict=True)
         return [AnsweredBatch(*part) for part in parts]
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _tensors(self) -> "tuple[Tensor, Tensor, Tensor]":
         return self.tokens_BT1, self.document_BT1, self.answer_BT1
 
 
@@ -105,6 +107,8 @@ class PackedConversations:
 
     def gather(self, rows_B: NDArray[np.int64]) -> AnsweredBatch:
         """(B,) row numbers -> the rows."""
+        import torch
+
         shape = (len(rows_B), self._width)
         tokens_BT1, document_BT1 = np.full(shape, self._pad_id), np.full(shape, PADDING)
         answer_BT1 = np.zeros(shape, dtype=np.bool_)

@@ -14,14 +14,16 @@ Shapes: B sequences, T predicted tokens of each; T1 = T + 1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepseek_lab.data.token_files import TokenSplit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ class MicroBatch:
     `source_B` is the number of the corpus that each sequence is from; 0 when there is one.
     """
 
-    tokens_BT1: Tensor
-    document_BT1: Tensor
-    source_B: Tensor
+    tokens_BT1: "Tensor"
+    document_BT1: "Tensor"
+    source_B: "Tensor"
 
-    def to(self, device: torch.device | str) -> "MicroBatch":
+    def to(self, device: "torch.device | str") -> "MicroBatch":
         """The same batch on `device`."""
         return MicroBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
@@ -43,12 +45,14 @@ class MicroBatch:
         """The sequences in order, at most `size` at a time."""
         return [MicroBatch(*parts) for parts in zip(*(tensor.split(size) for tensor in self._tensors()), strict=True)]
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _tensors(self) -> "tuple[Tensor, Tensor, Tensor]":
         return self.tokens_BT1, self.document_BT1, self.source_B
 
 
 def interleave(parts: Sequence[MicroBatch], source_B: NDArray[np.int64]) -> MicroBatch:
     """One batch whose sequence b is the next of `parts[source_B[b]]`."""
+    import torch
+
     placed_B = torch.from_numpy(np.argsort(source_B, kind="stable"))
     back_B = torch.empty_like(placed_B)
     back_B[placed_B] = torch.arange(len(placed_B))
@@ -90,6 +94,8 @@ class PackedSplit:
 
     def gather(self, samples_B: NDArray[np.int64]) -> MicroBatch:
         """(B,) sample numbers -> the sequences."""
+        import torch
+
         where_BT1 = samples_B[:, None] * self.seq_len + np.arange(self.seq_len + 1)
         document_BT1 = np.searchsorted(self.offsets, where_BT1, side="right") - 1
         return MicroBatch(

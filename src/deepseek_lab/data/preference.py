@@ -10,12 +10,10 @@ Shapes: P pairs, 2 the chosen and the rejected one, T1 = T + 1 tokens.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.data.conversation_packing import AnsweredSplit
@@ -25,17 +23,21 @@ from deepseek_lab.data.preference_pairs import PairCorpus
 from deepseek_lab.data.row_data import RowData, RowDataConfig, Rows
 from deepseek_lab.text.tokenizer import TokenizerConfig
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class PairBatch:
     """Pairs: tokens, which are no padding, which the answer's own, and each pair's number over all splits."""
 
-    tokens_P2T1: Tensor
-    inside_P2T1: Tensor
-    answer_P2T1: Tensor
-    number_P: Tensor
+    tokens_P2T1: "Tensor"
+    inside_P2T1: "Tensor"
+    answer_P2T1: "Tensor"
+    number_P: "Tensor"
 
-    def to(self, device: torch.device | str) -> "PairBatch":
+    def to(self, device: "torch.device | str") -> "PairBatch":
         """The same batch on `device`."""
         return PairBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
@@ -43,7 +45,7 @@ class PairBatch:
         """The pairs in order, at most `size` at a time."""
         return [PairBatch(*part) for part in zip(*(tensor.split(size) for tensor in self._tensors()), strict=True)]
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _tensors(self) -> "tuple[Tensor, Tensor, Tensor, Tensor]":
         return self.tokens_P2T1, self.inside_P2T1, self.answer_P2T1, self.number_P
 
 
@@ -63,6 +65,8 @@ class PairRows:
 
     def gather(self, rows_B: NDArray[np.int64]) -> PairBatch:
         """(P,) row numbers -> the pairs."""
+        import torch
+
         which = self._pairs[rows_B][:, None] * 2 + np.arange(2)
         starts, ends = self._split.offsets[which], self._split.offsets[which + 1]
         width = int((ends - starts).max())

@@ -1,8 +1,8 @@
 """What of a config can be refused without importing torch, which takes longer than all the rest of an answer.
 
-The shape sheet, the trainer's settings, the seed, and the leaves whose modules need no torch. Whatever passes is
-looked at again, with everything else, by `checking.check`. Left out: the leaves whose Config stands in its module
-(attention, ffn, mtp, optimizer, data …), which a `nn.Module` or a batch of tensors brings torch to.
+The shape sheet, the trainer's settings, the seed, and the leaves whose Config stands apart from its module. Whatever
+passes is looked at again, with everything else, by `checking.check`. Left out: precision, the loss of a policy and
+the stages that hold one, whose classes calculate with tensors themselves.
 """
 
 from omegaconf import DictConfig
@@ -10,13 +10,22 @@ from omegaconf import DictConfig
 from deepseek_lab.experiment.leaf import leaf
 from deepseek_lab.experiment.sheet import read_profile, read_seed, read_sheet, read_trainer
 
-WITHOUT_TORCH = (
-    *("deepseek_lab.optim.schedule.", "deepseek_lab.rollout.config.", "deepseek_lab.tasks.", "deepseek_lab.text."),
-    *("deepseek_lab.stages.pretrain_config.", "deepseek_lab.stages.sft_config."),
+WITHOUT_TORCH = tuple(
+    f"deepseek_lab.{name}."
+    for name in (
+        *("data", "tasks", "text", "rollout.config", "objectives.balance_config"),
+        *("model.attention.grouped_config", "model.attention.latent_config", "model.mtp_config"),
+        *("model.ffn.dense_config", "model.ffn.moe_config"),
+        *("optim.adamw_config", "optim.muon_config", "optim.schedule"),
+        *("stages.pretrain_config", "stages.sft_config"),
+    )
 )
 """Where the classes stand that can be imported at once."""
 
-_LEAVES = ("schedule", "stage", "tokenizer", "task", "rollout", "template")
+_LEAVES = (
+    *("attention", "ffn", "balance", "mtp", "tokenizer", "data", "optimizer", "schedule"),
+    *("stage", "task", "rollout", "template"),
+)
 
 
 def first_look(cfg: DictConfig) -> None:

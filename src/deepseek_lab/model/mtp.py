@@ -15,16 +15,15 @@ Left out here: loss and its weight (objectives), speculative decoding (generatio
 Shapes: B batch, T time, D width.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from deepseek_lab.config import CheckedConfig
 from deepseek_lab.model.attention.interface import AttentionContext
 from deepseek_lab.model.block import Block
 from deepseek_lab.model.linear import Linear
+from deepseek_lab.model.mtp_config import MultiTokenPredictionConfig
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.output import RoutingStatistics
 from deepseek_lab.seams import recomputable
@@ -33,16 +32,7 @@ from deepseek_lab.seams import recomputable
 class MultiTokenPrediction(nn.Module):
     """One depth: joins the previous state with the next token's embedding and runs one block."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """`depth` 0 means none."""
-
-        depth: int = 0
-        concat: Literal["embedding_first", "hidden_first"] = "embedding_first"
-        hidden: Literal["final_norm", "pre_norm"] = "final_norm"
-
-        def check(self) -> None:
-            self.require_not_negative("depth")
+    Config: TypeAlias = MultiTokenPredictionConfig
 
     def __init__(self, config: Config, dim: int, norm_eps: float, block: Block) -> None:
         super().__init__()

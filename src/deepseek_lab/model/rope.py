@@ -17,15 +17,13 @@ Shapes: B batch, T time, H heads, R rotated channels of a head.
 
 import math
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from deepseek_lab.model.rope_config import Layout as Layout
 from deepseek_lab.model.rope_config import RopeConfig as RopeConfig
-
-Layout = Literal["interleaved", "half_split"]
 
 
 def _yarn_ramp_R(config: RopeConfig, rope_dim: int) -> Tensor:

@@ -9,6 +9,9 @@ from typing import Literal
 
 from deepseek_lab.config import CheckedConfig, ConfigError
 
+Layout = Literal["interleaved", "half_split"]
+"""Which channels of a head are turned together; see `rope`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RopeConfig(CheckedConfig):

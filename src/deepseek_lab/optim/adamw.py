@@ -8,58 +8,21 @@ Left out: the clipping itself and the schedule, which the stage applies around t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.optim.adamw_config import AdamWConfig
 from deepseek_lab.optim.param_groups import param_groups
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def check_betas(betas: list[float]) -> None:
-    """Raises ConfigError for other than two numbers from 0 to under 1."""
-    if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-        raise ConfigError(f"must be two numbers from 0 to under 1, not {betas}", "betas")
-
-
 class AdamW(torch.optim.AdamW):
     """torch's AdamW, built from a checked config."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """lr: the peak, which the schedule multiplies. max_grad_norm: null never clips."""
-
-        lr: float
-        betas: list[float]
-        eps: float
-        weight_decay: float
-        max_grad_norm: float | None
-        fused: bool
-        moments: Literal["fp32", "bf16"] = "fp32"
-
-        def check(self) -> None:
-            self.require_not_negative("lr", "eps", "weight_decay", "max_grad_norm")
-            check_betas(self.betas)
-
-        def build(self, model: nn.Module) -> "AdamW":
-            """The optimiser of all trainable parameters of `model`."""
-            kind = NarrowMoments if self.moments == "bf16" else AdamW
-            return kind(
-                param_groups(model, self.weight_decay),
-                lr=self.lr,
-                betas=(self.betas[0], self.betas[1]),
-                eps=self.eps,
-                fused=self.fused,
-            )
-
-        def state_bytes(self, model: nn.Module) -> int:
-            """Bytes that the optimiser keeps: two moments of every parameter."""
-            each = 2 if self.moments == "bf16" else 4
-            return len(MOMENTS) * each * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    Config: TypeAlias = AdamWConfig
 
 
 class NarrowMoments(AdamW):
@@ -93,3 +56,15 @@ class NarrowMoments(AdamW):
         for name in MOMENTS:
             if name in state:
                 state[name] = state[name].to(dtype)
+
+
+def made(config: AdamWConfig, model: nn.Module) -> AdamW:
+    """The optimiser of all trainable parameters of `model`."""
+    kind = NarrowMoments if config.moments == "bf16" else AdamW
+    return kind(
+        param_groups(model, config.weight_decay),
+        lr=config.lr,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        fused=config.fused,
+    )

@@ -15,15 +15,14 @@ Shapes: N matrices, R rows, C columns.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.optim.adamw import check_betas
+from deepseek_lab.config import ConfigError
+from deepseek_lab.optim.muon_config import MuonConfig
 from deepseek_lab.optim.orthogonal import orthogonalised
 from deepseek_lab.optim.shares import share_of, whole_of
 
@@ -34,40 +33,7 @@ AT_ONCE = 2**26
 class Muon(torch.optim.Optimizer):
     """`Muon.Config(…).build(model)`."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """lr, weight_decay: of all parameters (norms and biases do not decay). max_grad_norm: null never clips.
-
-        momentum, nesterov, newton_schulz_steps: Muon's. betas, eps, fused: AdamW's. adamw_parts: names of modules
-        whose parameters AdamW trains. stacked: names of modules, and of how many matrices their weight consists.
-        """
-
-        lr: float
-        weight_decay: float
-        max_grad_norm: float | None
-        momentum: float
-        nesterov: bool
-        newton_schulz_steps: int
-        adamw_parts: list[str]
-        stacked: dict[str, int]
-        betas: list[float]
-        eps: float
-        fused: bool
-
-        def check(self) -> None:
-            self.require_not_negative("lr", "eps", "weight_decay", "max_grad_norm")
-            self.require_positive("newton_schulz_steps")
-            if not 0 <= self.momentum < 1:
-                raise ConfigError(f"must be a number from 0 to under 1, not {self.momentum}", "momentum")
-            check_betas(self.betas)
-
-        def build(self, model: nn.Module) -> "Muon":
-            """The optimiser of all trainable parameters of `model`."""
-            return Muon(self, model)
-
-        def state_bytes(self, model: nn.Module) -> int:
-            """Bytes that the optimiser keeps: a momentum of every matrix, two moments of all else."""
-            return 4 * sum(p.numel() * (1 if _is_muons(self, words, p) else 2) for words, p in _trainable(model))
+    Config: TypeAlias = MuonConfig
 
     def __init__(self, config: Config, model: nn.Module) -> None:
         shared = {"lr": config.lr, "weight_decay": config.weight_decay}
@@ -147,6 +113,11 @@ class Muon(torch.optim.Optimizer):
 def _trainable(model: nn.Module) -> Iterator[tuple[set[str], Tensor]]:
     """Every trainable parameter once, with the words of its name."""
     return ((set(name.split(".")), p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def numbers_kept(config: Muon.Config, model: nn.Module) -> int:
+    """How many the optimiser keeps: a momentum of every matrix, two moments of all else."""
+    return sum(p.numel() * (1 if _is_muons(config, words, p) else 2) for words, p in _trainable(model))
 
 
 def _is_muons(config: Muon.Config, words: set[str], param: Tensor) -> bool:

@@ -8,50 +8,22 @@ add a bias to q, k and v; a bias on the output too is known from Llama's config 
 Shapes: B batch, T new tokens, S keys, D width, H query heads, G key-value heads, K head width.
 """
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.model.attention.grouped_config import GroupedAttentionConfig
 from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
 from deepseek_lab.model.cache import write_tokens
 from deepseek_lab.model.linear import Linear
-from deepseek_lab.model.rope import Layout, RopeConfig, rotate
+from deepseek_lab.model.rope import RopeConfig, rotate
 
 
 class GroupedAttention(Attention):
     """softmax(q·kᵀ/√d_h)·v with H query heads over G key-value heads."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """`head_dim` None means dim / n_heads."""
-
-        n_heads: int
-        n_kv_heads: int
-        head_dim: int | None = None
-        qkv_bias: bool = False
-        out_bias: bool = False
-        rope_layout: Layout = "half_split"
-
-        def check(self) -> None:
-            self.require_positive("n_heads", "n_kv_heads", "head_dim")
-            if self.n_heads % self.n_kv_heads:
-                raise ConfigError(
-                    f"must divide n_heads ({self.n_heads}), which {self.n_kv_heads} does not", "n_kv_heads"
-                )
-            if self.head_dim is not None and self.head_dim % 2:
-                raise ConfigError(f"must be even, RoPE turns pairs of channels; not {self.head_dim}", "head_dim")
-
-        def rope_dim_at(self, dim: int) -> int:
-            if self.head_dim is not None:
-                return self.head_dim
-            if dim % (2 * self.n_heads):
-                raise ConfigError(f"does not cut dim={dim} into even heads; {self.n_heads} does not fit", "n_heads")
-            return dim // self.n_heads
-
-        def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> "GroupedAttention":
-            return GroupedAttention(self, dim, rope)
+    Config: TypeAlias = GroupedAttentionConfig
 
     def __init__(self, config: Config, dim: int, rope: RopeConfig) -> None:
         super().__init__()

@@ -17,17 +17,17 @@ Shapes: B batch, T new tokens, S keys, D width, H heads, N nope width, R rope wi
 V value width, C kv_lora_rank, X = C + R, M = B·T.
 """
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
+from deepseek_lab.model.attention.latent_config import LatentAttentionConfig
 from deepseek_lab.model.cache import write_tokens
 from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.norm import RMSNorm
-from deepseek_lab.model.rope import Layout, RopeConfig, rotate
+from deepseek_lab.model.rope import RopeConfig, rotate
 from deepseek_lab.seams import recomputable
 
 LATENT_NORM_EPS = 1e-6
@@ -36,33 +36,7 @@ LATENT_NORM_EPS = 1e-6
 class LatentAttention(Attention):
     """MLA; expanded unless a few new tokens a row read a cache, then absorbed."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        """`q_lora_rank` None projects queries straight from the width (V2-Lite); `bias` is that of the products
-        with the width on one side (no released model has one)."""
-
-        n_heads: int
-        q_lora_rank: int | None
-        kv_lora_rank: int
-        qk_nope_head_dim: int
-        qk_rope_head_dim: int
-        v_head_dim: int
-        rope_layout: Layout = "interleaved"
-        bias: bool = False
-
-        def check(self) -> None:
-            self.require_positive("n_heads", "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
-            self.require_positive("qk_rope_head_dim")
-            if self.qk_rope_head_dim % 2:
-                raise ConfigError(
-                    f"must be even, RoPE turns pairs of channels; not {self.qk_rope_head_dim}", "qk_rope_head_dim"
-                )
-
-        def rope_dim_at(self, dim: int) -> int:
-            return self.qk_rope_head_dim
-
-        def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> "LatentAttention":
-            return LatentAttention(self, dim, rope)
+    Config: TypeAlias = LatentAttentionConfig
 
     def __init__(self, config: Config, dim: int, rope: RopeConfig) -> None:
         super().__init__()

@@ -6,14 +6,13 @@ is two matrix products instead of three.
 Shapes: N rows (any leading dimensions), D width, I intermediate width.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_lab.config import CheckedConfig
+from deepseek_lab.model.ffn.dense_config import DenseFeedForwardConfig
 from deepseek_lab.model.linear import Linear
 from deepseek_lab.seams import Nonlinearity
 
@@ -59,16 +58,7 @@ class FeedForwardConfig(Protocol):
 class DenseFeedForward(nn.Module):
     """SwiGLU of one width in every layer."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(CheckedConfig):
-        intermediate_size: int
-        bias: bool = False
-
-        def check(self) -> None:
-            self.require_positive("intermediate_size")
-
-        def build(self, dim: int, *, layer_index: int) -> "DenseFeedForward":
-            return DenseFeedForward(dim, self.intermediate_size, self.bias)
+    Config: TypeAlias = DenseFeedForwardConfig
 
     def __init__(self, dim: int, intermediate_size: int, bias: bool = False) -> None:
         super().__init__()

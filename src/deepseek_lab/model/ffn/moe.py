@@ -9,39 +9,21 @@ Balance is not this module's affair: it returns statistics, and the stage applie
 Shapes: B batch, T time, N = B·T tokens, D width, E routed experts, K experts a token.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from deepseek_lab.model.ffn.dense import DenseFeedForward
 from deepseek_lab.model.ffn.experts import Experts
-from deepseek_lab.model.ffn.router import Router, RouterConfig, SigmoidRouter, SoftmaxRouter
+from deepseek_lab.model.ffn.moe_config import MixtureOfExpertsConfig
+from deepseek_lab.model.ffn.router import Router, SigmoidRouter, SoftmaxRouter
 from deepseek_lab.model.output import RoutingStatistics
 
 
 class MixtureOfExperts(nn.Module):
     """One mixture layer: `forward` gives the result and what the router did."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(RouterConfig):
-        """`router` is `sigmoid` (V3) or `softmax` (DeepSeekMoE, V2); the first layers are dense."""
-
-        router: Literal["sigmoid", "softmax"] = "sigmoid"
-        moe_intermediate_size: int
-        n_shared_experts: int
-        n_dense_layers: int
-        intermediate_size: int
-
-        def check(self) -> None:
-            super().check()
-            self.require_positive("moe_intermediate_size", "intermediate_size")
-            self.require_not_negative("n_shared_experts", "n_dense_layers")
-
-        def build(self, dim: int, *, layer_index: int) -> nn.Module:
-            if layer_index < self.n_dense_layers:
-                return DenseFeedForward(dim, self.intermediate_size)
-            return MixtureOfExperts(self, dim)
+    Config: TypeAlias = MixtureOfExpertsConfig
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()

@@ -14,46 +14,13 @@ never by a gradient. Left out: dropping tokens over a capacity (V2 in training);
 Shapes: N tokens, D width, E routed experts, K experts a token, G groups.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_lab.config import CheckedConfig, ConfigError
+from deepseek_lab.config import ConfigError
+from deepseek_lab.model.ffn.moe_config import RouterConfig
 from deepseek_lab.model.linear import project
-
-
-@dataclass(frozen=True, kw_only=True)
-class RouterConfig(CheckedConfig):
-    """Sizes shared by both routers, under DeepSeek's names."""
-
-    n_routed_experts: int
-    n_activated_experts: int
-    n_expert_groups: int = 1
-    n_limited_groups: int = 1
-    route_scale: float = 1.0
-    norm_topk_prob: bool = True
-
-    def check(self) -> None:
-        self.require_positive("n_routed_experts", "n_activated_experts", "n_expert_groups", "n_limited_groups")
-        if self.n_routed_experts % self.n_expert_groups:
-            raise ConfigError(
-                f"must divide n_routed_experts ({self.n_routed_experts}), which {self.n_expert_groups} does not",
-                "n_expert_groups",
-            )
-        if self.n_limited_groups > self.n_expert_groups:
-            raise ConfigError(
-                f"must be at most n_expert_groups ({self.n_expert_groups}), not {self.n_limited_groups}",
-                "n_limited_groups",
-            )
-        reachable = self.n_routed_experts // self.n_expert_groups * self.n_limited_groups
-        activated = self.n_activated_experts
-        if activated > reachable:
-            raise ConfigError(
-                f"must be at most the {reachable} routed experts that a token can reach, not {activated}",
-                "n_activated_experts",
-            )
 
 
 class Router(nn.Module):

@@ -1,0 +1,42 @@
+"""What is refused before torch is imported: the classes looked at need none, and nearly every choice is among them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepseek_lab.experiment.first_look import WITHOUT_TORCH
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def targets(node):
+    if isinstance(node, dict):
+        yield from ([node["_target_"]] if "_target_" in node else [])
+        node = list(node.values())
+    for one in node if isinstance(node, list) else []:
+        yield from targets(one)
+
+
+def chosen(*groups):
+    files = [path for group in groups for path in (CONF / group).rglob("*.yaml")]
+    return sorted({target for path in files for target in targets(yaml.safe_load(path.read_text()))})
+
+
+def test_classes_that_are_looked_at_first_bring_no_torch():
+    early = [target for target in chosen(".") if target.startswith(WITHOUT_TORCH)]
+    assert len(early) > 40
+    modules = sorted({".".join(part for part in target.split(".") if part[0].islower()) for target in early})
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "group", ["attention", "ffn", "balance", "mtp", "tokenizer", "data", "optimizer", "schedule", "task", "template"]
+)
+def test_every_choice_of_these_is_looked_at_first(group):
+    own = chosen(group)
+    assert own
+    assert not [target for target in own if not target.startswith(WITHOUT_TORCH)]
