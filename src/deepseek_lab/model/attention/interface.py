@@ -1,7 +1,7 @@
 """What every attention shares: its config's promises, its inputs besides x, and the SDPA call.
 
-A new attention is one file beside this one and one YAML: a module with `forward(x, context, layer
-cache)` and `cache_shape`, and a Config with `rope_dim_at` and `build`.
+A new attention is one YAML and two files beside this one: a module with `forward(x, context, layer cache)` and
+`cache_shape`, and, apart from it and without torch, a Config with `rope_dim_at` and `build`.
 
 Shapes: B batch, T new tokens, S keys, H heads, R rotated channels, K query/key width, V value width.
 """
