@@ -26,17 +26,19 @@ def task(tmp_path) -> WorkedTask:
 
 
 def test_numbers_are_compared_exactly(task):
-    (example,) = (e for e in task.examples("train", 200) if "1150" in e.question)
-    assert example.answer == "1151"
+    example = next(e for e in task.examples("train", 200) if int(e.answer) >= 1000)
+    n = int(example.answer)
+    assert f"{n - 1} apples" in example.question
     assert example.difficulty == 2
-    said = {"1151": 1, "1,151": 1, "1151.0": 1, "+1151": 1, "1151.5": 0, "$1151": 0, "1151 apples": 0, "11,51": 0}
+    said = {f"{n}": 1, f"{n:,}": 1, f"{n}.0": 1, f"+{n}": 1}
+    said |= {f"{n}.5": 0, f"${n}": 0, f"{n} apples": 0, f"{str(n)[:2]},{str(n)[2:]}": 0}
     rewards = task.rewards([example] * len(said), [f"<think>so</think><answer>{a}</answer>" for a in said])
     assert [reward.total for reward in rewards] == list(said.values())
     assert {reward.parts["format"] for reward in rewards} == {1.0}
     assert "language" not in rewards[0].parts
     assert rewards[5].failure == "the answer is no number"
-    assert task.vote("<answer>1,151.0</answer>") == "1151"
-    assert task.vote("1151") is None
+    assert task.vote(f"<answer>{n:,}.0</answer>") == f"{n}"
+    assert task.vote(f"{n}") is None
 
 
 def test_what_is_worked_is_the_files_own_without_annotations(task):
