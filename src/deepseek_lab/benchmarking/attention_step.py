@@ -30,7 +30,12 @@ from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.rope import rotation_table
 
 ABSORBED, EXPANDED, FULL, THEIRS = "absorbed", "expanded", "full", "transformers"
-_LABELS = {FULL: "full keys and values", EXPANDED: "expanded", THEIRS: "expanded, by transformers"}
+_LABELS = {
+    THEIRS: "expanded, by transformers",
+    EXPANDED: EXPANDED,
+    FULL: "full keys and values",
+    ABSORBED: ABSORBED,
+}
 _TOKENS_A_ROUND = 16384
 """Of context, read by each contestant before its time is taken: short contexts need several steps."""
 
@@ -100,7 +105,8 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
         ways = _ways(layer, context, x_B1D, stored)
         if theirs is not None:
             ways[THEIRS] = their_attention_step(theirs, x_B1D, stored)
-        for way in list(ways)[1:]:
+        others = [way for way in ways if way != ABSORBED]
+        for way in others:
             torch.testing.assert_close(ways[way](), ways[ABSORBED](), atol=1e-4, rtol=1e-3)
     times = max(1, _TOKENS_A_ROUND // (batch * n_keys))
     timings = time_interleaved({k: _repeated(way, times) for k, way in ways.items()}, lambda _: x_B1D, rounds, report)
@@ -110,7 +116,7 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
         "batch": batch,
         "context": n_keys,
         "seconds": {way: [s / times for s in seconds] for way, seconds in timings.seconds.items()},
-        "times_absorbed": {way: timings.ratios(way, ABSORBED) for way in list(ways)[1:]},
+        "times_absorbed": {way: timings.ratios(way, ABSORBED) for way in others},
     }
 
 
@@ -138,11 +144,9 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
     for axes, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
         mine = [result for result in results if result["batch"] == batch]
         contexts = [result["context"] for result in mine]
-        for way in (THEIRS, EXPANDED, FULL, ABSORBED):
-            if way not in mine[0]["seconds"]:
-                continue
+        for way in (way for way in _LABELS if way in mine[0]["seconds"]):
             ms = [median(result["seconds"][way]) * 1e3 for result in mine]
-            axes.loglog(contexts, ms, "o-", label=_LABELS.get(way, way))
+            axes.loglog(contexts, ms, "o-", label=_LABELS[way])
         axes.set_xticks(contexts, [f"{context:,}" for context in contexts], fontsize=8)
         axes.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
