@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from deepseek_lab.benchmarking import decoding
-from deepseek_lab.benchmarking.decoding import ALONE, OURS, THEIRS, Row
+from deepseek_lab.benchmarking.decoding import ALONE, COMPILED, OURS, THEIRS, THEIRS_COMPILED, Row
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,15 @@ def test_every_contestant_is_timed_and_written(tmp_path):
     decoding.save(results, tmp_path)
     assert json.loads((tmp_path / "decoding.json").read_text()) == results
     assert decoding.table(results).row_count == 3
+
+
+@pytest.mark.slow
+def test_compiled_steps_give_the_same_tokens_and_are_held_against_each_other(monkeypatch):
+    monkeypatch.setattr(decoding, "ROWS", {"one": Row(1, 5, 3)})
+    result = decoding.measure("one", 2, lambda line: None, compiled=True)
+    ours, theirs = result["seconds"][COMPILED], result["seconds"][THEIRS_COMPILED]
+    assert result["ratios"][THEIRS_COMPILED] == [b / a for a, b in zip(ours, theirs, strict=True)]
+    assert decoding.table([result]).row_count == 3
 
 
 def test_other_tokens_are_no_comparison(monkeypatch):

@@ -110,6 +110,8 @@ BARS = (
     Bar("c", "decoding", ("B8",), _DECODED, 2.0, 3.0),
     Bar("c", "decoding", ("B64",), _DECODED, 2.5, 4.0),
     Bar("c", "decoding", ("B8C2048",), _DECODED, 10.0, 20.0),
+    Bar("c", "decoding", ("B1",), times("ours, compiled", "transformers, compiled"), 2.0, 4.0),
+    Bar("c", "decoding", ("B8",), times("ours", "transformers, compiled"), 2.0, 3.0),
     Bar("d", "attention", _attention_rows(1024), times("absorbed", "expanded"), 10.0, 20.0),
     Bar("d", "attention", _attention_rows(4096), times("absorbed", "full"), 2.0, 4.0),
     Bar("e", "experts", ("tokens1024", "tokens512"), times("dense", "mixture"), 1.35, 1.1, at_most=True),

@@ -1,14 +1,16 @@
-"""Decoding beside `transformers`: the same DeepSeek-V3 (27M active, 16 experts), the same weights, greedy, fp32, eager.
+"""Decoding beside `transformers`: the same DeepSeek-V3 (27M active, 16 experts), the same weights, greedy, fp32.
 
 Steps: a forward for one token a row behind a cached prompt, theirs as a plain loop over their model and its latent
 cache, which spares them what `generate` costs around it. Group: 8 samples of one prompt, prefill included, against
 their `generate` and against our own engine asked 8 times.
 
-Left out: compiled decoding of theirs, whose grouped experts do not compile for fp32 on a CPU.
+With `compiled` also steps through `torch.compile`: ours, and theirs at its best, with a static cache and with experts
+multiplied for each token on its own, as the grouped ones do not compile for fp32 on a CPU.
 """
 
+import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,7 +29,10 @@ from deepseek_lab.generation.decoding import DecodeOne, decode_many, prefill
 from deepseek_lab.generation.lean.step import decode_one_of
 from deepseek_lab.model.prepared import Prepared
 
-OURS, THEIRS, ALONE, COMPILED = "ours", "transformers", "ours, one by one", "ours, compiled"
+OURS, THEIRS, ALONE = "ours", "transformers", "ours, one by one"
+COMPILED, THEIRS_COMPILED = "ours, compiled", "transformers, compiled"
+_MOST_ROWS_OF_THEIRS = 8
+"""Above, multiplying each token's experts on their own copies more weights than a step may take."""
 _SIZES = Workload("decoding", batch=1, seq_len=1, n_experts=16)
 
 
@@ -79,11 +84,27 @@ def their_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], floa
     """The same with transformers' model and cache."""
     with torch.no_grad():
         first = model(ids_BT, use_cache=True, logits_to_keep=1)
+    return _their_loop(model, row, first.past_key_values, first.logits[:, -1])
 
+
+def their_compiled_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tensor], float]:
+    """The same through `torch.compile`, on a copy of their model."""
+    from transformers import StaticCache
+
+    model = copy.deepcopy(model)
+    model.set_experts_implementation("batched_mm")
+    cache = StaticCache(config=model.config, max_cache_len=row.prompt + row.new)
+    with torch.no_grad():
+        first = model(ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return _their_loop(torch.compile(model), row, cache, first.logits[:, -1])
+
+
+def _their_loop(model: Any, row: Row, cache: Any, logits_BV: Tensor) -> Callable[[Tensor], float]:
     def steps(_: Tensor) -> float:
-        cache, tokens = first.past_key_values, [_greedy(first.logits[:, -1])]
-        if cache.get_seq_length() > row.prompt:
-            cache.crop(row.prompt - cache.get_seq_length())
+        tokens = [_greedy(logits_BV)]
+        beyond = int(cache.get_seq_length()) - row.prompt
+        if beyond:
+            cache.crop(-beyond)
         with torch.no_grad():
             while len(tokens) < row.new:
                 output = model(tokens[-1][:, None], past_key_values=cache, use_cache=True)
@@ -110,10 +131,19 @@ def _grouped(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Call
     return {OURS: lambda _: answer([group]), THEIRS: generate, ALONE: alone}
 
 
+def _compiled(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Callable[[Tensor], float]]:
+    found = {}
+    if row.batch <= COMPILED_ROWS:
+        found[COMPILED] = our_steps(ours, row, ids_BT, compiled_decode_one())
+    if row.batch <= _MOST_ROWS_OF_THEIRS:
+        found[THEIRS_COMPILED] = their_compiled_steps(theirs, row, ids_BT)
+    return found
+
+
 def measure(name: str, rounds: int, report: Callable[[str], None], compiled: bool = False) -> dict[str, Any]:
     """Seconds of each contestant and how many times as fast ours is; raises ValueError where tokens differ.
 
-    compiled: also our compiled step, for steps of as few rows as an engine compiles
+    compiled: also compiled steps: ours for as few rows as an engine compiles, and theirs
     """
     row, (theirs, ours) = ROWS[name], _models()
     generator = torch.Generator().manual_seed(0)
@@ -124,13 +154,13 @@ def measure(name: str, rounds: int, report: Callable[[str], None], compiled: boo
         if row.group
         else {OURS: our_steps(ours, row, ids_BT), THEIRS: their_steps(theirs, row, ids_BT)}
     )
-    if compiled and not row.group and row.batch <= COMPILED_ROWS:
-        contestants[COMPILED] = our_steps(ours, row, ids_BT, compiled_decode_one())
+    if compiled and not row.group:
+        contestants |= _compiled(theirs, ours, row, ids_BT)
     timings = time_interleaved(contestants, lambda _: ids_BT, rounds, report)
     sums = timings.losses
     if len({total for totals in sums.values() for total in totals}) > 1:
         raise ValueError(f"{name}: the contestants' tokens differ: {sums}")
-    ratios = {who: timings.ratios(who, OURS) for who in contestants if who != OURS}
+    ratios = {who: timings.ratios(who, _ours_beside(who, contestants)) for who in contestants if who != OURS}
     return {
         "row": name,
         "rounds": rounds,
@@ -141,17 +171,22 @@ def measure(name: str, rounds: int, report: Callable[[str], None], compiled: boo
     }
 
 
+def _ours_beside(who: str, contestants: Collection[str]) -> str:
+    """Compiled steps are held against compiled ones, where we have them."""
+    return COMPILED if who == THEIRS_COMPILED and COMPILED in contestants else OURS
+
+
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a row and contestant."""
-    made = Table(title="Decoding: how many times as fast as the others")
-    for column in ("row", "against", "ours tok/s", "theirs tok/s", "median", "lowest", "highest"):
+    made = Table(title="Decoding: tokens/s, and how many times as fast as the others")
+    for column in ("row", "against", "ours", "theirs", "median", "lowest", "highest"):
         made.add_column(column, justify="left" if column in ("row", "against") else "right", no_wrap=True)
     for result in results:
-        ours = result["new"] / median(result["seconds"][OURS])
+        speed = {who: result["new"] / median(seconds) for who, seconds in result["seconds"].items()}
         for who, ratios in result["ratios"].items():
-            others = result["new"] / median(result["seconds"][who])
             spread = (f"{value:.2f}" for value in (median(ratios), min(ratios), max(ratios)))
-            made.add_row(result["row"], who, f"{ours:,.0f}", f"{others:,.0f}", *spread)
+            ours = speed[_ours_beside(who, speed)]
+            made.add_row(result["row"], who, f"{ours:,.0f}", f"{speed[who]:,.0f}", *spread)
     return made
 
 

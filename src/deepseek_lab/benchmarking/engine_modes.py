@@ -15,6 +15,7 @@ import torch
 from rich.table import Table
 
 from deepseek_lab.benchmarking.interleaved import time_interleaved
+from deepseek_lab.command_line import register_resolvers
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.experiment.published import PublishedModel
@@ -64,6 +65,7 @@ def measure(
     name: str, checkpoint: str, rounds: int, report: Callable[[str], None], compiled: bool = False
 ) -> dict[str, Any]:
     """Seconds of each way, how many times as fast as plain it is, and what came of its drafts."""
+    register_resolvers()  # what a run's settings may hold
     row, run = ROWS[name], find_run(checkpoint)
     model = run.model(torch.device("cpu"))
     asked = [
@@ -101,9 +103,9 @@ def _counted(engine: Engine, asked: Sequence[Request]) -> int:
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
-    """One line a row and way."""
+    """One line a row and way; `a step` are tokens, `kept` is the share of the drafts."""
     made = Table(title="The engine's ways: tokens a second, and how many times as fast as plain")
-    for column in ("row", "way", "tok/s", "median", "lowest", "highest", "tokens a step", "drafts kept"):
+    for column in ("row", "way", "tok/s", "times", "low", "high", "a step", "kept"):
         made.add_column(column, justify="left" if column in ("row", "way") else "right", no_wrap=True)
     for result in results:
         for who, ratios in result["speed"].items():
