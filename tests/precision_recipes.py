@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from deepseek_lab.precision import BFloat16, Float8
+from deepseek_lab.precision.recipe import BFloat16, Float8
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "precision"
 

@@ -33,9 +33,24 @@ def test_classes_that_are_looked_at_first_bring_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(
-    "group", ["attention", "ffn", "balance", "mtp", "tokenizer", "data", "optimizer", "schedule", "task", "template"]
-)
+GROUPS = [
+    "attention",
+    "ffn",
+    "balance",
+    "mtp",
+    "tokenizer",
+    "data",
+    "optimizer",
+    "schedule",
+    "task",
+    "template",
+    "stage",
+    "loss",
+    "precision",
+]
+
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_of_these_is_looked_at_first(group):
     own = chosen(group)
     assert own

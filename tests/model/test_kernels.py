@@ -15,7 +15,7 @@ from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.configs import read_model
 from deepseek_lab.generation.decoding import decode_one, prefill
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.seams import _kernel_takes
 from model.tiny import ATTENTIONS, FFNS, LAYERS, build, mixture, tokens
 from precision_recipes import bf16

@@ -7,7 +7,7 @@ import torch
 
 from deepseek_lab.benchmarking.live_memory import LiveMemory
 from deepseek_lab.model.recompute import recompute
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from model.tiny import ATTENTIONS, build, config, tokens
 from precision_recipes import bf16, fp8
 from tiny_run import rows, tiny_stage, tiny_trainer

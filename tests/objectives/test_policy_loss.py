@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.objectives.policy_loss import PolicyLoss
+from deepseek_lab.objectives.policy_loss_config import PolicyLossConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "loss"
 PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -19,8 +19,8 @@ LENGTHS = [3, 1, 4, 2]
 
 def preset(name):
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert values.pop("_target_").endswith(".PolicyLoss")
-    return PolicyLoss(**values)
+    assert values.pop("_target_").endswith(".PolicyLossConfig")
+    return PolicyLossConfig(**values).build()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_lab.precision import apply
 from deepseek_lab.precision.accumulate import limited_product, truncating_sum
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.quantise import Rounding, quantise
 from precision_recipes import fp8
 

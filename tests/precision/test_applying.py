@@ -6,10 +6,11 @@ from torch import nn
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.model.linear import Linear
-from deepseek_lab.precision import FullPrecision, apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.coverage import coverage
 from deepseek_lab.precision.linear import RoundedLinear
 from deepseek_lab.precision.observation import observing, quantised_modules
+from deepseek_lab.precision.recipe import FullPrecision
 from precision_recipes import bf16, fp8
 from tiny_ranks import ranks_config
 from tiny_run import tiny_config

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.grouped import Moves
 from deepseek_lab.seams import GroupedMatmul
 from precision_recipes import bf16, fp8

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from precision_recipes import bf16, fp8
 from tests.precision.float64_reference import E5M6, linear_gradients, quantised
 

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepseek_lab.precision import apply, applying
+from deepseek_lab.precision import applying
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.native import Native
 from deepseek_lab.seams import GroupedMatmul
 from precision_recipes import fp8

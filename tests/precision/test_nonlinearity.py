@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from deepseek_lab.model.ffn.dense import DenseFeedForward, swiglu
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.nonlinearity import source_of
 from deepseek_lab.precision.quantise import Rounding, quantise
 from precision_recipes import fp8

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.precision import FullPrecision, backend_of, has_bf16_units, surroundings
-from deepseek_lab.precision.selection import peak_format
+from deepseek_lab.precision.recipe import FullPrecision
+from deepseek_lab.precision.selection import backend_of, has_bf16_units, peak_format, surroundings
 from precision_recipes import bf16, fp8
 
 HOPPER, ADA, AMPERE, BLACKWELL = (9, 0), (8, 9), (8, 0), (10, 0)

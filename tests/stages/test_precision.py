@@ -9,8 +9,8 @@ import torch
 from deepseek_lab.callbacks.quantisation import Quantisation
 from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
 from deepseek_lab.optim.adamw import AdamW
-from deepseek_lab.precision import FullPrecision
 from deepseek_lab.precision.observation import quantised_modules
+from deepseek_lab.precision.recipe import FullPrecision
 from precision_recipes import bf16, fp8
 from tiny_run import rows, tiny_stage, tiny_trainer
 

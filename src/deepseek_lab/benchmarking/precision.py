@@ -24,7 +24,8 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.precision import FullPrecision, Recipe, apply
+from deepseek_lab.precision.applying import apply
+from deepseek_lab.precision.recipe import FullPrecision, Recipe
 
 LINEARS = {"linear512": (2048, 512, 512), "linear2048": (2048, 512, 2048), "linear4096": (4096, 1024, 4096)}
 """Rows, inputs, outputs."""

@@ -15,7 +15,8 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
-from deepseek_lab.precision import Float8, backend_of
+from deepseek_lab.precision.recipe import Float8
+from deepseek_lab.precision.selection import backend_of
 
 
 def check(cfg: DictConfig) -> None:

@@ -16,7 +16,8 @@ from deepseek_lab.experiment.harness import HarnessTest
 from deepseek_lab.experiment.needle import NeedleTest, evaluate_needles
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.experiment.text_loss import TextTest, evaluate_text
-from deepseek_lab.precision import apply, surroundings
+from deepseek_lab.precision.applying import apply
+from deepseek_lab.precision.selection import surroundings
 from deepseek_lab.serving.speaker import engine_config, load_speaker, sampling_of
 from deepseek_lab.stages.held_out import evaluate as held_out
 

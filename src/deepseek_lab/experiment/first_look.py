@@ -1,8 +1,7 @@
 """What of a config can be refused without importing torch, which takes longer than all the rest of an answer.
 
 The shape sheet, the trainer's settings, the seed, and the leaves whose Config stands apart from its module. Whatever
-passes is looked at again, with everything else, by `checking.check`. Left out: precision, the loss of a policy and
-the stages that hold one, whose classes calculate with tensors themselves.
+passes is looked at again, with everything else, by `checking.check`.
 """
 
 from omegaconf import DictConfig
@@ -13,18 +12,19 @@ from deepseek_lab.experiment.sheet import read_profile, read_seed, read_sheet, r
 WITHOUT_TORCH = tuple(
     f"deepseek_lab.{name}."
     for name in (
-        *("data", "tasks", "text", "rollout.config", "objectives.balance_config"),
+        *("data", "tasks", "text", "rollout.config", "objectives.balance_config", "objectives.policy_loss_config"),
         *("model.attention.grouped_config", "model.attention.latent_config", "model.mtp_config"),
         *("model.ffn.dense_config", "model.ffn.moe_config"),
         *("optim.adamw_config", "optim.muon_config", "optim.schedule"),
-        *("stages.pretrain_config", "stages.sft_config"),
+        "stages",
+        "precision.recipe",
     )
 )
 """Where the classes stand that can be imported at once."""
 
 _LEAVES = (
     *("attention", "ffn", "balance", "mtp", "tokenizer", "data", "optimizer", "schedule"),
-    *("stage", "task", "rollout", "template"),
+    *("stage", "loss", "task", "rollout", "template", "precision"),
 )
 
 

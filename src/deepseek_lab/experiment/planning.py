@@ -23,8 +23,8 @@ from deepseek_lab.planning.counts import Counts, count
 from deepseek_lab.planning.kept import fake_tensors, make_fake
 from deepseek_lab.planning.memory import Memory, MicroBatch, memory
 from deepseek_lab.planning.plan import Machine, Plan
-from deepseek_lab.precision import apply, surroundings
-from deepseek_lab.precision.selection import HOPPER, peak_format
+from deepseek_lab.precision.applying import apply
+from deepseek_lab.precision.selection import HOPPER, peak_format, surroundings
 from deepseek_lab.sweep.matching import facts
 
 

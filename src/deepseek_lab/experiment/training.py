@@ -45,8 +45,8 @@ from deepseek_lab.generation import generate
 from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
-from deepseek_lab.precision import Float8
 from deepseek_lab.precision.coverage import coverage
+from deepseek_lab.precision.recipe import Float8
 from deepseek_lab.precision.selection import peak_format
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.pair_configs import RewardConfig

@@ -33,7 +33,9 @@ COMPILED_ROWS = 4
 
 def compiled_decode_one() -> DecodeOne:
     """A `decode_one` whose blocks are compiled when they are first run."""
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}  # safe: see `_kind`
+    options: dict[str, Any] = {
+        "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
+    }  # safe: see `_kind`
     block_step = torch.compile(_block_step, dynamic=True, options=options)
     kinds: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 

@@ -17,14 +17,11 @@ Shapes: B answers (groups of G in a row, N of them), T tokens, S steps of an ans
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-AdvantageScale = Literal["group", "none"]
-Supervision = Literal["outcome", "process"]
-RewardFormat = Literal["summed", "separate", "gate"]
+from deepseek_lab.objectives.choices import AdvantageScale, RewardFormat
 
 
 def generalised_advantages(

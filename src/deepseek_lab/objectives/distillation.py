@@ -10,16 +10,16 @@ Both networks share a vocabulary. Left out: a chunked form; logits of both stand
 Shapes: B sequences, T positions, V vocabulary.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
+from deepseek_lab.objectives.choices import Divergence
 from deepseek_lab.objectives.supervised import supervised_loss as sequence_distillation_loss
 
-Divergence = Literal["forward", "reverse", "jensen_shannon"]
 DIVERGENCES: tuple[Divergence, ...] = get_args(Divergence)
 
-__all__ = ["DIVERGENCES", "Divergence", "divergence_at_tokens", "logit_distillation_loss", "sequence_distillation_loss"]
+__all__ = ["DIVERGENCES", "divergence_at_tokens", "logit_distillation_loss", "sequence_distillation_loss"]
 
 
 def divergence_at_tokens(

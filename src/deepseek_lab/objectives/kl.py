@@ -11,11 +11,12 @@ With d = log π_ref - log π_θ, of tokens drawn from π_θ:
 Left out: the exact sum over the vocabulary (distillation.py).
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
-KLEstimator = Literal["k1", "k2", "k3", "k3_unbiased"]
+from deepseek_lab.objectives.choices import KLEstimator
+
 KL_ESTIMATORS: tuple[KLEstimator, ...] = get_args(KLEstimator)
 
 

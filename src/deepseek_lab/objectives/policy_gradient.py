@@ -15,13 +15,13 @@ nothing. Left out: advantages, KL estimators, the choice of a preset (`policy_lo
 Shapes: B answers (groups of G in a row), T tokens.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-RatioLevel = Literal["token", "sequence"]
-Aggregation = Literal["sequence_mean", "token_mean", "group_token_mean", "constant"]
+from deepseek_lab.objectives.choices import Aggregation, RatioLevel
+
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 

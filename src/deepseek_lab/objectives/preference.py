@@ -14,12 +14,13 @@ answers to a prompt, length normalisation.
 Shapes: P pairs.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch.nn.functional as F
 from torch import Tensor
 
-PreferenceLoss = Literal["dpo", "cdpo", "robust", "ipo"]
+from deepseek_lab.objectives.choices import PreferenceLoss
+
 PREFERENCE_LOSSES: tuple[PreferenceLoss, ...] = get_args(PreferenceLoss)
 
 

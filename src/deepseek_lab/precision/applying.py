@@ -21,6 +21,7 @@ from deepseek_lab.precision.native import Native
 from deepseek_lab.precision.nonlinearity import CachedNonlinearity
 from deepseek_lab.precision.operands import Operands
 from deepseek_lab.precision.recipe import BFloat16, Float8, Recipe
+from deepseek_lab.precision.rules import rules_of
 from deepseek_lab.precision.selection import backend_of
 from deepseek_lab.seams import GroupedMatmul, Nonlinearity
 
@@ -69,13 +70,13 @@ def _round_products(model: nn.Module, recipe: BFloat16 | Float8, backend: Backen
     for name, module in list(quantised_layers(model, recipe)):
         linear = isinstance(module, nn.Linear)
         module.__class__ = RoundedLinear if linear else RoundedGroupedMatmul
-        cast(Rounded, module).layer = Layer(Operands(name, recipe.rules(name)), backend)
+        cast(Rounded, module).layer = Layer(Operands(name, rules_of(recipe, name)), backend)
     if isinstance(recipe, Float8) and recipe.cache_swiglu_input:
         for name, module in model.named_modules():
             if isinstance(module, Nonlinearity) and not is_kept_high(name, recipe):
                 module.__class__ = CachedNonlinearity
                 cached = cast(CachedNonlinearity, module)
-                cached.operands, cached.backend = Operands(name, recipe.rules(name)), backend
+                cached.operands, cached.backend = Operands(name, rules_of(recipe, name)), backend
 
 
 def _narrow_masters(model: nn.Module, recipe: Float8) -> None:

@@ -6,8 +6,8 @@
                  compared with (one scale a row or a tensor; blocks of activation gradients, appendix B.2)
 
 In all of them weights, gradients and the optimiser's state are fp32 unless the recipe says otherwise, and the
-attention itself, norms, softmax, router scores and the loss are never quantised. `apply` lays a recipe over a built
-model, from outside: the model names no format.
+attention itself, norms, softmax, router scores and the loss are never quantised. `rules` says what a recipe means for a
+layer, `applying` lays it over a built model, from outside: the model names no format.
 
 Left out: fp16, whose range ends at 65,504, so that it needs loss scaling; no DeepSeek model used it.
 """
@@ -16,19 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.precision.formats import FORMATS
-from deepseek_lab.precision.operands import Rules
-from deepseek_lab.precision.quantise import TINIEST, TURNED, Rounding
 
 BackendName = Literal["auto", "native", "emulated"]
 Operand = Literal["attention_output", "expert_input", "expert_down_gradient"]
-
-OPERANDS: dict[str, str] = {
-    "attention_output": ".attention.wo",
-    "expert_input": ".experts.gate_up_matmul",
-    "expert_down_gradient": ".experts.down_matmul",
-}
-"""How the name of the layer ends whose operand V3 §3.3.3 treats apart: input, input, gradient."""
 
 TOGETHER = [
     {"activation": "1x128", "weight": "128x128", "gradient": "1x128"},
@@ -54,10 +44,6 @@ class BFloat16(CheckedConfig):
     name: str
     backend: BackendName
     kept_high: list[str]
-
-    def rules(self, layer: str) -> Rules:
-        """Every operand is rounded to bf16."""
-        return Rules()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,38 +80,5 @@ class Float8(CheckedConfig):
         if not 0 < self.smallest_amax < 1:
             raise ConfigError(f"must be above 0 and under 1, not {self.smallest_amax}", "smallest_amax")
 
-    def rules(self, layer: str) -> Rules:
-        """How the operands of the layer of this name are rounded."""
-        is_output = layer.endswith(OPERANDS["attention_output"])
-        is_input = layer.endswith(OPERANDS["expert_input"]) and "expert_input" in self.power_of_two
-        activation = self._rounding(self.activation_tile, is_input or self._is_special(is_output), "e4m3")
-        down = layer.endswith(OPERANDS["expert_down_gradient"]) and "expert_down_gradient" in self.power_of_two
-        gradient = self._rounding(self.gradient_tile, down, self.gradient_format, TINIEST)
-        weight = self._rounding(self.weight_tile, False, "e4m3")
-        kept = None
-        if is_output and self.attention_output_format == "e5m6":
-            kept = self._rounding(self.activation_tile, self._is_special(True), "e5m6")
-        return Rules(
-            activation=activation,
-            activation_again=_turned(activation),
-            weight=weight,
-            weight_again=_turned(weight),
-            gradient=gradient,
-            gradient_again=_turned(gradient),
-            kept=kept,
-        )
-
-    def _is_special(self, is_output: bool) -> bool:
-        return is_output and "attention_output" in self.power_of_two
-
-    def _rounding(self, tile: str, power_of_two: bool, form: str, smallest: float | None = None) -> Rounding:
-        exact = power_of_two or self.scale_format == "ue8m0"
-        return Rounding(tile, FORMATS[form], exact, self.smallest_amax if smallest is None else smallest)
-
 
 Recipe = FullPrecision | BFloat16 | Float8
-
-
-def _turned(how: Rounding) -> Rounding | None:
-    """The rounding for the product that contracts the other side; None where the same numbers serve."""
-    return how.turned() if how.tile in TURNED else None

@@ -21,8 +21,9 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from deepseek_lab.checkpoint.first_rank import send_from_first
-from deepseek_lab.precision import FullPrecision, Recipe, apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.observation import non_finite_operand
+from deepseek_lab.precision.recipe import FullPrecision, Recipe
 from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
 from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepseek_lab.checkpoint.opening import load_any
 from deepseek_lab.config import ConfigError
-from deepseek_lab.objectives.distillation import Divergence
+from deepseek_lab.objectives.choices import Divergence
 from deepseek_lab.stages.sft_config import SftConfig
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ class DistillConfig(SftConfig):
 
     def build(self, model: Any, data: Any, balance: Any, **loop: Any) -> "DistillStage":
         """Reads the teacher. Raises DataError for a bad file, ConfigError when its vocabulary is another."""
+        from deepseek_lab.checkpoint.opening import load_any
         from deepseek_lab.stages.distill import DistillStage
 
         teacher = load_any(self.teacher)

@@ -20,7 +20,7 @@ from torch import Tensor
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.logprobs import hidden_logprobs
 from deepseek_lab.objectives.preference import preference_loss
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.stages.pair_configs import DpoConfig
 from deepseek_lab.stages.pairs import PairStage
 

@@ -34,7 +34,7 @@ class GrpoStage(OnPolicyStage):
 
     def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
         """Advantages alone."""
-        process = self.config.loss.supervision == "process"
+        process = self.policy_loss.supervision == "process"
         advantage_BT = self._of_steps(experience) if process else self._of_outcomes(experience)
         return {ADVANTAGE: advantage_BT * experience.mask_BT}
 
@@ -55,7 +55,7 @@ class GrpoStage(OnPolicyStage):
         return fits and answers.n_shared <= pays * answers.n_filled(self.config.micro_tokens)
 
     def _of_outcomes(self, experience: Experience) -> Tensor:
-        loss = self.config.loss
+        loss = self.policy_loss
         answer_B = experience.answer_B + loss.length_penalty(experience.length_B, experience.longest)
         advantage_B = loss.advantages(answer_B, experience.format_B, experience.group_size)
         return advantage_B[:, None].expand(experience.mask_BT.shape)
@@ -64,7 +64,7 @@ class GrpoStage(OnPolicyStage):
         """Raises ConfigError for a task that rewards no steps."""
         if experience.step_reward_BS.shape[1] == 0:
             raise ConfigError("= process needs rewards of steps, and the task gives none", "loss.supervision")
-        width, scale = experience.mask_BT.shape[1], self.config.loss.advantage_scale
+        width, scale = experience.mask_BT.shape[1], self.policy_loss.advantage_scale
         steps = (experience.step_reward_BS, experience.step_end_BS)
         return process_advantages(*steps, width, experience.group_size, scale)
 
@@ -72,7 +72,7 @@ class GrpoStage(OnPolicyStage):
         self, micro: Answers, logp_BT: Tensor, old_BT: Tensor, totals: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `OnPolicyStage.objective`."""
-        loss, metrics = self.config.loss.loss(
+        loss, metrics = self.policy_loss.loss(
             logp_BT,
             old_BT,
             micro.columns[ADVANTAGE].to(logp_BT.dtype),

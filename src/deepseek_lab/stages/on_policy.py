@@ -49,7 +49,7 @@ class OnPolicyStage(RolloutState):
         """`loop`: what `Stage` takes but its data."""
         data: Any = rollout.data
         super().__init__(model, data, **loop)
-        self.config, self.rollout, self.balance = config, rollout, balance
+        self.config, self.rollout, self.balance, self.policy_loss = config, rollout, balance, config.loss.build()
         self.reference = Reference(model) if self.needs_reference else None
         self.expert_load: list[tuple[int, Tensor]] = []
         self.curves = IterationCurves()
@@ -65,7 +65,7 @@ class OnPolicyStage(RolloutState):
     @property
     def needs_reference(self) -> bool:
         """Whether the objective looks at a reference policy: only then one is kept."""
-        return self.config.loss.kl_weight > 0
+        return self.policy_loss.kl_weight > 0
 
     @abstractmethod
     def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class OnPolicyStage(RolloutState):
         experience = self._collected()
         started = time.monotonic()
         answers = self._prepared(experience)
-        self.ledger = AnswerLedger(len(answers.index_B), self.config.loss, self.device) if self._show_due else None
+        self.ledger = AnswerLedger(len(answers.index_B), self.policy_loss, self.device) if self._show_due else None
         updates = self._updates_of(experience)
         for number, place_N in enumerate(updates, start=1):
             # Lightning counts the steps of its own optimiser: one an iteration.
@@ -171,11 +171,11 @@ class OnPolicyStage(RolloutState):
 
     def counted(self, experience: Experience) -> Tensor:
         """(B, T) the tokens that train."""
-        return self.config.loss.counted(experience.mask_BT, experience.truncated_B)
+        return self.policy_loss.counted(experience.mask_BT, experience.truncated_B)
 
     def _weights(self, answers: Answers) -> Tensor:
         """(B, T) weights of an update's tokens; over all ranks they sum to what they would in one process."""
-        loss, own = self.config.loss, self.counts(answers)
+        loss, own = self.policy_loss, self.counts(answers)
         weight_BT = loss.weights(answers.mask_BT, self.config.rollout.group_size, self.config.rollout.max_new_tokens)
         share = own.double() / self.over_ranks(own).clamp_min(1)
         return weight_BT * share[0 if loss.aggregation == "token_mean" else 1]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.objectives.policy_loss import PolicyLoss
+from deepseek_lab.objectives.policy_loss_config import PolicyLossConfig
 from deepseek_lab.rollout.config import RolloutConfig
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class OnPolicyConfig(CheckedConfig):
     """
 
     name: str
-    loss: PolicyLoss
+    loss: PolicyLossConfig
     rollout: RolloutConfig
     epochs: int
     minibatches: int
@@ -53,7 +53,7 @@ class OnPolicyConfig(CheckedConfig):
         """What draws the experience. Raises ConfigError for what cannot be drawn or judged."""
         from deepseek_lab.rollout.engine import RolloutEngine
 
-        kept = self.loss.kept_groups if self.loss.dynamic_sampling else None
+        kept = self.loss.build().kept_groups if self.loss.dynamic_sampling else None
         try:
             return RolloutEngine(self.rollout, data, seed, kept, self.loss.max_refills)
         except ConfigError as error:

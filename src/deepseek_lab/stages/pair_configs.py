@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.objectives.preference import PreferenceLoss
+from deepseek_lab.objectives.choices import PreferenceLoss
 
 if TYPE_CHECKING:
     from deepseek_lab.stages.dpo import DpoStage

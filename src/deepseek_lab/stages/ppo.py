@@ -22,7 +22,8 @@ from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.objectives.advantages import generalised_advantages, rewards_with_kl, whitened
 from deepseek_lab.objectives.kl import kl_estimate
 from deepseek_lab.objectives.policy_gradient import value_loss
-from deepseek_lab.precision import apply
+from deepseek_lab.objectives.policy_loss import PolicyLoss
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.experience import Experience
 from deepseek_lab.stages.answers import ADVANTAGE, OLD, REFERENCE, SAMPLER, WEIGHT, Answers, placed
@@ -58,7 +59,7 @@ class PpoStage(OnPolicyStage):
 
     def counted(self, experience: Experience) -> Tensor:
         """Without the answers that nobody could judge: there is no group to make up for them."""
-        return super().counted(experience) & ~_score(self.config, experience).isnan()[:, None]
+        return super().counted(experience) & ~_score(self.policy_loss, experience).isnan()[:, None]
 
     def columns(self, experience: Experience, answers: Answers) -> dict[str, Tensor]:
         """Advantages, returns, and the critic's values before the updates."""
@@ -74,7 +75,7 @@ class PpoStage(OnPolicyStage):
 
     def _rewards(self, experience: Experience, answers: Answers) -> Tensor:
         """(B, T) reward of each token."""
-        score_B = _score(self.config, experience).nan_to_num()
+        score_B = _score(self.policy_loss, experience).nan_to_num()
         kl_BT = torch.zeros_like(answers.columns[OLD])
         if self.config.reference_weight:
             kl_BT = kl_estimate(answers.columns[OLD], answers.columns[REFERENCE], "k1")
@@ -92,7 +93,7 @@ class PpoStage(OnPolicyStage):
         """See `OnPolicyStage.objective`."""
         columns, weights = micro.columns, (micro.mask_BT, micro.columns[WEIGHT])
         others = (columns.get(REFERENCE), columns[SAMPLER])
-        policy, metrics = self.config.loss.loss(logp_BT, old_BT, columns[ADVANTAGE], *weights, *others)
+        policy, metrics = self.policy_loss.loss(logp_BT, old_BT, columns[ADVANTAGE], *weights, *others)
         value_BT, _ = self.critic(micro.tokens_BT1[:, :-1])
         weight_BT = columns[WEIGHT].to(value_BT.dtype)
         value, of_values = value_loss(value_BT, columns[VALUE], columns[RETURN], weight_BT, self.config.value_clip)
@@ -132,10 +133,10 @@ def _critic(config: PpoConfig, model: Transformer, rollout: RolloutEngine) -> Va
     return critic
 
 
-def _score(config: PpoConfig, experience: Experience) -> Tensor:
+def _score(loss: PolicyLoss, experience: Experience) -> Tensor:
     """(B,) the reward of each whole answer; NaN where nobody could tell."""
     form = 0.0 if experience.format_B is None else experience.format_B
-    return experience.answer_B + form + config.loss.length_penalty(experience.length_B, experience.longest)
+    return experience.answer_B + form + loss.length_penalty(experience.length_B, experience.longest)
 
 
 def _fit(value_N: Tensor, return_N: Tensor, n_ranks: int) -> dict[str, Tensor]:

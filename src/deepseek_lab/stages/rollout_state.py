@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.rollout.reward_model import PART
 from deepseek_lab.stages.reference import Reference
 from deepseek_lab.stages.task_validation import TaskValidation

@@ -11,7 +11,8 @@ from typing import Any
 
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 
-from deepseek_lab.precision import Recipe, surroundings
+from deepseek_lab.precision.recipe import Recipe
+from deepseek_lab.precision.selection import surroundings
 
 
 class _Recorded:

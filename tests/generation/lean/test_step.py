@@ -10,7 +10,7 @@ from deepseek_lab.generation.lean.step import LeanStep, decode_one_of
 from deepseek_lab.model.linear import Linear, decoding
 from deepseek_lab.model.norm import RMSNorm
 from deepseek_lab.model.prepared import Prepared
-from deepseek_lab.precision import apply
+from deepseek_lab.precision.applying import apply
 from tests.generation.tiny_models import PARTS, tiny_model
 from tests.model.tiny import build, latent
 from tests.precision_recipes import fp8
