@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.config import ConfigError
+from deepseek_lab.experiment.compiling import check_compile
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
@@ -26,6 +27,7 @@ def check(cfg: DictConfig) -> None:
     _check_processes(configs)
     check_parts(configs)
     _check_precision(configs)
+    check_compile(configs, _device_type(configs))
     _check_profile(configs)
     if configs.stage.needs_start and not cfg.init_from:
         raise ConfigError(f"is needed: stage={configs.stage.name} starts from a trained run", "init_from")
@@ -79,11 +81,14 @@ def _check_processes(configs: ExperimentConfigs) -> None:
         raise ConfigError("needs srun to be told --ntasks-per-node, with the same number", "trainer.devices")
 
 
+def _device_type(configs: ExperimentConfigs) -> str:
+    return "cuda" if configs.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def _check_precision(configs: ExperimentConfigs) -> None:
     """Whether this machine can multiply what the recipe asks for, and the strategy shard its masters."""
-    on_gpu = configs.trainer.accelerator != "cpu" and torch.cuda.is_available()
     try:
-        backend_of(configs.precision, "cuda" if on_gpu else "cpu")
+        backend_of(configs.precision, _device_type(configs))
     except ConfigError as error:
         raise error.at("precision") from None
     narrow = isinstance(configs.precision, Float8) and configs.precision.master_weights == "bf16"

@@ -25,6 +25,7 @@ class TrainerSettings(CheckedConfig):
     keep_checkpoints: int
     log_every: int
     n_threads: int | None
+    compile: Literal["auto", "always", "never"] = "auto"
 
     def check(self) -> None:
         names = [f.name for f in fields(self) if f.type in (int, int | None)]

@@ -34,6 +34,7 @@ from deepseek_lab.checkpoint.native import checkpoints_in
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check
+from deepseek_lab.experiment.compiling import arrange_passes
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
@@ -42,7 +43,6 @@ from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_nam
 from deepseek_lab.experiment.quiet import quiet_lightning
 from deepseek_lab.experiment.threads import default_threads, use_threads
 from deepseek_lab.generation import generate
-from deepseek_lab.model.recompute import recompute
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
 from deepseek_lab.precision.coverage import coverage
@@ -130,7 +130,7 @@ class TrainingRun:
             model = self.configs.model.build()
         else:
             model = started_model(self.configs.model, self._starts_from, isinstance(self.configs.stage, RewardConfig))
-        recompute(model, self.configs.trainer.recompute)
+        arrange_passes(model, self.configs, self._device_type())
         return model.train()
 
     @property
