@@ -5,8 +5,8 @@ of a kind share the code; passes without gradients (validation, samples) stay as
 place, names kept, before it is sharded; it is no part of the model's config, so a checkpoint resumes with another
 choice. Numbers differ from eager ones by rounding.
 
-What is worth it is decided elsewhere (`experiment.compiling`). On two CPU cores a step took 0.9 to 1.05 times as long
-(width 512, 8 layers, dense and mixture): products are most of it, and their library stays the same.
+What is worth it is decided elsewhere (`experiment.compiling`). On one CPU core a step took 0.95 to 1.13 times as long
+as without (width 512, 8 dense layers): products are most of it, and their library stays the same.
 
 Left out: embedding, head and loss; experts' grouped products on a CPU, which torch cannot compile there.
 """
