@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {
     "training": ["S512", "S2048", "E64", "Llama"],
-    "decoding": ["B1", "B8", "B64", "B8C2048", "G8"],
+    "decoding": ["B1", "B8", "B64", "B8C2048", "G8", "G8N64", "G8N256"],
     "attention": [f"{batch}x{context}" for batch in (1, 8) for context in (256, 512, 1024, 2048, 4096, 8192)],
     "engine": ["greedy1", "greedy8", "sampled1", "sampled8"],
     "recompute": ["mini_v3", "wide"],

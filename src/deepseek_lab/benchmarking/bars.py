@@ -112,6 +112,7 @@ BARS = (
     Bar("c", "decoding", ("B8C2048",), _DECODED, 10.0, 20.0),
     Bar("c", "decoding", ("B1",), times("ours, compiled", "transformers, compiled"), 2.0, 4.0),
     Bar("c", "decoding", ("B8",), times("ours", "transformers, compiled"), 2.0, 3.0),
+    Bar("c", "decoding", ("B8C2048",), times("ours", "transformers, compiled"), 10.0, 20.0),
     Bar("d", "attention", _attention_rows(1024), times("absorbed", "expanded"), 10.0, 20.0),
     Bar("d", "attention", _attention_rows(4096), times("absorbed", "full"), 2.0, 4.0),
     Bar("e", "experts", ("tokens1024", "tokens512"), times("dense", "mixture"), 1.35, 1.1, at_most=True),
@@ -126,6 +127,7 @@ BARS = (
     Bar("h", "rl", tuple(f"llama{length}" for length in _PROMPTS), _given, 2.0, 3.0),
     Bar("i", "decoding", ("G8",), _DECODED, 5.0, 10.0),
     Bar("i", "decoding", ("G8",), times("ours", "ours, one by one"), 2.5, 4.0),
+    Bar("i", "decoding", ("G8N64", "G8N256"), times("ours", "transformers", "ours, one by one"), None, None),
     Bar("j", "sft", ("v3_packed", "v3_masked", "llama_packed", "llama_masked"), _given, 1.3, 2.0),
     Bar("k", "precision", ("linear512", "linear2048", "linear4096"), _fp8, 1.25, 1.12, at_most=True),
 )

@@ -52,6 +52,8 @@ ROWS = {
     "B64": Row(64, 32, 64),
     "B8C2048": Row(8, 2048, 16),  # transformers takes a second or two for a step of it
     "G8": Row(8, 512, 16, group=True),
+    "G8N64": Row(8, 512, 64, group=True),
+    "G8N256": Row(8, 512, 256, group=True),
 }
 
 
@@ -92,10 +94,10 @@ def their_compiled_steps(model: Any, row: Row, ids_BT: Tensor) -> Callable[[Tens
     from transformers import StaticCache
 
     model = copy.deepcopy(model)
-    model.set_experts_implementation("batched_mm")
     cache = StaticCache(config=model.config, max_cache_len=row.prompt + row.new)
     with torch.no_grad():
         first = model(ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    model.set_experts_implementation("batched_mm")  # not for the prompt: it copies experts for each token
     return _their_loop(torch.compile(model), row, cache, first.logits[:, -1])
 
 

@@ -15,6 +15,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.compiling import check_compile
 from deepseek_lab.experiment.configs import ExperimentConfigs, read_configs
 from deepseek_lab.experiment.continued import require_same_run
+from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.precision.recipe import Float8
 from deepseek_lab.precision.selection import backend_of
@@ -27,7 +28,7 @@ def check(cfg: DictConfig) -> None:
     _check_processes(configs)
     check_parts(configs)
     _check_precision(configs)
-    check_compile(configs, _device_type(configs))
+    check_compile(configs, device_of(configs.trainer.accelerator).type)
     _check_profile(configs)
     if configs.stage.needs_start and not cfg.init_from:
         raise ConfigError(f"is needed: stage={configs.stage.name} starts from a trained run", "init_from")
@@ -57,10 +58,10 @@ def _check_sizes(configs: ExperimentConfigs) -> None:
 
 
 def _check_devices(configs: ExperimentConfigs) -> None:
-    settings, cuda = configs.trainer, torch.cuda.is_available()
-    if settings.accelerator == "gpu" and not cuda:
+    settings = configs.trainer
+    if settings.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("is gpu, but torch sees none here; use trainer=cpu", "trainer.accelerator")
-    on_gpu = settings.accelerator != "cpu" and cuda
+    on_gpu = device_of(settings.accelerator).type == "cuda"
     available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
     if settings.devices > available:
         what = "GPUs that torch sees" if on_gpu else "processor cores"
@@ -81,14 +82,10 @@ def _check_processes(configs: ExperimentConfigs) -> None:
         raise ConfigError("needs srun to be told --ntasks-per-node, with the same number", "trainer.devices")
 
 
-def _device_type(configs: ExperimentConfigs) -> str:
-    return "cuda" if configs.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-
-
 def _check_precision(configs: ExperimentConfigs) -> None:
     """Whether this machine can multiply what the recipe asks for, and the strategy shard its masters."""
     try:
-        backend_of(configs.precision, _device_type(configs))
+        backend_of(configs.precision, device_of(configs.trainer.accelerator).type)
     except ConfigError as error:
         raise error.at("precision") from None
     narrow = isinstance(configs.precision, Float8) and configs.precision.master_weights == "bf16"

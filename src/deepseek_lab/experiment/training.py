@@ -37,6 +37,7 @@ from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.compiling import arrange_passes
 from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
+from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
 from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model, take_head
 from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_at_a_time, strategy
@@ -185,8 +186,7 @@ class TrainingRun:
             mark_done(self.folder)
 
     def _device_type(self) -> str:
-        cuda = self.configs.trainer.accelerator != "cpu" and torch.cuda.is_available()
-        return "cuda" if cuda else "cpu"
+        return device_of(self.configs.trainer.accelerator).type
 
     def _trainer(self, peak: float | None) -> Trainer:
         settings = self.configs.trainer

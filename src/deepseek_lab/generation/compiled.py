@@ -33,10 +33,8 @@ COMPILED_ROWS = 4
 
 def compiled_decode_one() -> DecodeOne:
     """A `decode_one` whose blocks are compiled when they are first run."""
-    options: dict[str, Any] = {
-        "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
-    }  # safe: see `_kind`
-    block_step = torch.compile(_block_step, dynamic=True, options=options)
+    look_less: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}  # see `_kind`
+    block_step = torch.compile(_block_step, dynamic=True, options=look_less)
     kinds: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
     def decode_one(model: Transformer, token_B: Tensor, cache: Cache, noted: list[Tensor] | None = None) -> Tensor:
