@@ -112,6 +112,7 @@ BARS = (
     Bar("c", "decoding", ("B8C2048",), _DECODED, 10.0, 20.0),
     Bar("c", "decoding", ("B1",), times("ours, compiled", "transformers, compiled"), 2.0, 4.0),
     Bar("c", "decoding", ("B8",), times("ours", "transformers, compiled"), 2.0, 3.0),
+    Bar("c", "decoding", ("B64",), times("ours", "transformers, compiled"), 2.5, 4.0),
     Bar("c", "decoding", ("B8C2048",), times("ours", "transformers, compiled"), 10.0, 20.0),
     Bar("d", "attention", _attention_rows(1024), times("absorbed", "expanded"), 10.0, 20.0),
     Bar("d", "attention", _attention_rows(4096), times("absorbed", "full"), 2.0, 4.0),

@@ -31,8 +31,6 @@ from deepseek_lab.model.prepared import Prepared
 
 OURS, THEIRS, ALONE = "ours", "transformers", "ours, one by one"
 COMPILED, THEIRS_COMPILED = "ours, compiled", "transformers, compiled"
-_MOST_ROWS_OF_THEIRS = 8
-"""Above, multiplying each token's experts on their own copies more weights than a step may take."""
 _SIZES = Workload("decoding", batch=1, seq_len=1, n_experts=16)
 
 
@@ -134,11 +132,9 @@ def _grouped(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Call
 
 
 def _compiled(theirs: Any, ours: Any, row: Row, ids_BT: Tensor) -> dict[str, Callable[[Tensor], float]]:
-    found = {}
+    found = {THEIRS_COMPILED: their_compiled_steps(theirs, row, ids_BT)}
     if row.batch <= COMPILED_ROWS:
         found[COMPILED] = our_steps(ours, row, ids_BT, compiled_decode_one())
-    if row.batch <= _MOST_ROWS_OF_THEIRS:
-        found[THEIRS_COMPILED] = their_compiled_steps(theirs, row, ids_BT)
     return found
 
 
