@@ -8,6 +8,7 @@ beside FLOPs and bytes. precision: what emulating FP8 and bf16 costs. experts: a
 FLOPs. head: the chunked loss beside the plain one. trainer: a run as shipped beside a bare loop. optimizers: AdamW and
 Muon beside torch's. sweep: two jobs at once against one after the other. all: each of them, with few rounds, until
 --minutes are over. bars: what must hold and whether it does, from the results in --out; all ends with it.
+Whatever is measured runs in a process that keeps the memory it frees, as a training run does; those beside us as well.
 Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
 the machine's own speed. Close other programs.
 """
@@ -111,9 +112,7 @@ def recompute(chosen: Namespace) -> None:
 
 def precision(chosen: Namespace) -> None:
     from deepseek_lab.benchmarking import precision
-    from deepseek_lab.experiment.freed_memory import keep_freed_memory
 
-    keep_freed_memory()
     recipes = precision.shipped_recipes()
     measure_rows(chosen, precision, lambda name, say: precision.measure(name, recipes, chosen.rounds, say))
 
@@ -202,7 +201,9 @@ def bars(chosen: Namespace) -> None:
 def measure_one(what: str, chosen: Namespace) -> None:
     """Measures and, where asked, compares; the earlier result is read first: it may be the file that is written."""
     from deepseek_lab.benchmarking import against
+    from deepseek_lab.experiment.freed_memory import keep_freed_memory
 
+    keep_freed_memory()
     chosen.rows = chosen.rows or ROWS[what]
     earlier = against.read_result(result_file(what, chosen.against)) if chosen.against else None
     BENCHMARKS[what](chosen)

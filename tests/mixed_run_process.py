@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from deepseek_lab.checkpoint.native import checkpoints_in, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoints_in
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.data.token_shards import TokenShards
 from deepseek_lab.stages.pretrain import PretrainStage
 from mixed_data import VOCABULARY, mixed_data

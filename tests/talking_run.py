@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from deepseek_lab.checkpoint import describe
+from deepseek_lab.checkpoint.native import describe
 from deepseek_lab.text.tokenizer import Bytes
 from tiny_run import tiny_config
 

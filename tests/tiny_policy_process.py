@@ -19,7 +19,8 @@ import torch
 from lightning.pytorch import Callback
 
 from deepseek_lab.callbacks.transcripts import Transcripts
-from deepseek_lab.checkpoint.native import checkpoints_in, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoints_in
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.generation import Engine
 from tiny_policy import policy_stage
 from tiny_run import V3_BALANCE, tiny_trainer

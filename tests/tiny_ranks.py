@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from torch import nn
 
 from deepseek_lab.checkpoint.first_rank import leave_unread
-from deepseek_lab.checkpoint.native import checkpoint_name
+from deepseek_lab.checkpoint.located import checkpoint_name
 from deepseek_lab.model.attention.latent import LatentAttention
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.model.mtp import MultiTokenPrediction

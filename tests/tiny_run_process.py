@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from deepseek_lab.checkpoint.native import checkpoints_in, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoints_in
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.stages.errors import Interrupted
 from tiny_run import tiny_stage, tiny_trainer
 

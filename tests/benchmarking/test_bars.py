@@ -109,7 +109,7 @@ def test_table_picture_and_file(files, tmp_path):
     assert (tmp_path / "bars.png").stat().st_size > 1000
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(bars_report.table(found))
-    assert console.export_text().count("yes") == sum(v.meets(m) is True for v in found for m in (v.must, v.goal))
+    assert console.export_text().count("✓") == 1 + sum(v.meets(m) is True for v in found for m in (v.must, v.goal))
 
 
 def test_every_bar_has_a_command():

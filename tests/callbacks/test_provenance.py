@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from deepseek_lab.callbacks.provenance import Provenance, source_version
-from deepseek_lab.checkpoint.native import latest_checkpoint
+from deepseek_lab.checkpoint.located import latest_checkpoint
 from deepseek_lab.source import source_hash
 from tiny_run import tiny_stage, tiny_trainer
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from deepseek_lab.callbacks.summary import Summary, mark_done
-from deepseek_lab.checkpoint.native import latest_checkpoint
+from deepseek_lab.checkpoint.located import latest_checkpoint
 from tiny_run import rows, tiny_stage, tiny_trainer
 
 

@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 
-from deepseek_lab.checkpoint import describe, first_rank, load_value_model, native
+from deepseek_lab.checkpoint import first_rank, native
 from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread, send_from_first, unread_weights
 from deepseek_lab.checkpoint.gguf_file import GgufFile
 from deepseek_lab.checkpoint.huggingface.tensor_file import TensorFile
+from deepseek_lab.checkpoint.native import describe, load_value_model
 from deepseek_lab.checkpoint.opening import load_any
 from deepseek_lab.model.value_head import ValueModel
 from tests.checkpoint.test_gguf import SIZES, written

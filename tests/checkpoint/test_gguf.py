@@ -12,7 +12,7 @@ from gguf.quants import quantize
 
 from deepseek_lab.checkpoint.gguf_file import GgufFile, load_gguf
 from deepseek_lab.checkpoint.gguf_tokenizer import GgufTokenizer
-from deepseek_lab.checkpoint.opening import load_any, located
+from deepseek_lab.checkpoint.opening import load_any
 from deepseek_lab.config import DataError
 from deepseek_lab.experiment.finished import find_run
 from deepseek_lab.generation import generate
@@ -128,17 +128,6 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
         with pytest.raises(DataError, match=r"tiny\.gguf") as refused:
             GgufFile(path)
         assert "\n" not in str(refused.value)
-
-
-def test_a_package_that_holds_one_is_named_by_its_name(tmp_path, monkeypatch, capsys):
-    (tmp_path / "tiny_weights").mkdir()
-    (tmp_path / "tiny_weights" / "__init__.py").write_text("print('imported')\n")
-    path = written(tmp_path / "tiny_weights" / "tiny.gguf", theirs_of("llama", **SIZES))
-    monkeypatch.syspath_prepend(tmp_path)
-    assert located("tiny_weights") == path
-    assert "imported" not in capsys.readouterr().out
-    with pytest.raises(DataError, match="no such run folder"):
-        located("json")
 
 
 PARAGRAPH = (

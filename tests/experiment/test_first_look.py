@@ -1,5 +1,6 @@
 """What is refused before torch is imported: the classes looked at need none, and nearly every choice is among them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,26 @@ def test_every_choice_of_these_is_looked_at_first(group):
     own = chosen(group)
     assert own
     assert not [target for target in own if not target.startswith(WITHOUT_TORCH)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("init_from=run_of_nobody", "run_of_nobody: no such run folder or checkpoint"),
+        ("init_from=tests", "tests: holds no checkpoint"),
+        ("stage=distill stage.teacher=run_of_nobody", "run_of_nobody: no such run folder or checkpoint"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_refused_before_torch_is_imported(tmp_path, typed, said):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('torch was imported')")
+    told = subprocess.run(
+        [sys.executable, "scripts/train.py", *typed.split()],
+        cwd=CONF.parent,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (told.returncode, told.stdout) == (2, "")
+    assert said in told.stderr
+    assert len(told.stderr.splitlines()) == 1

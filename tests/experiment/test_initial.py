@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deepseek_lab.checkpoint import describe
+from deepseek_lab.checkpoint.native import describe
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config

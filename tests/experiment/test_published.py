@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
-from deepseek_lab.checkpoint import describe, load_model, load_pretrained
-from deepseek_lab.checkpoint.native import read_checkpoint
+from deepseek_lab.checkpoint.huggingface import load_pretrained
+from deepseek_lab.checkpoint.native import describe, load_model, read_checkpoint
 from deepseek_lab.command_line import run_command
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import FinishedRun, find_run

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from deepseek_lab.checkpoint import describe, load_model
+from deepseek_lab.checkpoint.native import describe, load_model
 from deepseek_lab.model.value_head import ValueModel
 from tests.experiment.test_published import ON_POLICY, STEPS, script, talking
 from tests.published_folders import tensors_of

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from deepseek_lab.checkpoint import describe
 from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.checkpoint.first_rank import unread_weights
+from deepseek_lab.checkpoint.native import describe
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.model.value_head import ValueModel

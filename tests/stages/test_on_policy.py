@@ -9,7 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from deepseek_lab.checkpoint.native import checkpoint_name, load_model, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoint_name
+from deepseek_lab.checkpoint.native import load_model, read_checkpoint
 from deepseek_lab.config import ConfigError
 from deepseek_lab.objectives.advantages import process_advantages
 from deepseek_lab.stages.answers import ADVANTAGE, Answers

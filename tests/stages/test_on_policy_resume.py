@@ -17,7 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from deepseek_lab.callbacks.summary import Summary
 from deepseek_lab.checkpoint.fingerprint import fingerprint
-from deepseek_lab.checkpoint.native import latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.located import latest_checkpoint
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.config import DataError
 from deepseek_lab.model.value_head import ValueModel
 from deepseek_lab.rollout.reward_model import RewardModel

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from deepseek_lab.checkpoint.native import checkpoint_name, latest_checkpoint, load_model, load_value_model
+from deepseek_lab.checkpoint.located import checkpoint_name, latest_checkpoint
+from deepseek_lab.checkpoint.native import load_model, load_value_model
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.preference import PreferenceData
 from deepseek_lab.data.preference_pairs import EmbeddedPreferences

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deepseek_lab.callbacks.quantisation import Quantisation
-from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoint_name
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.optim.adamw import AdamW
 from deepseek_lab.precision.observation import quantised_modules
 from deepseek_lab.precision.recipe import FullPrecision

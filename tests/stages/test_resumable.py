@@ -14,7 +14,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from deepseek_lab.checkpoint.native import checkpoint_name, checkpoints_in, latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoint_name, checkpoints_in, latest_checkpoint
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.config import DataError
 from tiny_run import TinyData, rows, tiny_stage, tiny_trainer
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_lab.checkpoint.native import latest_checkpoint, read_checkpoint
+from deepseek_lab.checkpoint.located import latest_checkpoint
+from deepseek_lab.checkpoint.native import read_checkpoint
 from mixed_data import write_texts
 from mixed_run_process import run
 from tiny_run import rows

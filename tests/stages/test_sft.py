@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from deepseek_lab.checkpoint.native import checkpoint_name, latest_checkpoint
+from deepseek_lab.checkpoint.located import checkpoint_name, latest_checkpoint
 from deepseek_lab.data.conversation_packing import PADDING
 from tiny_conversations import sft_stage, tiny_conversations
 from tiny_run import NO_BALANCE, V3_BALANCE, rows, tiny_trainer

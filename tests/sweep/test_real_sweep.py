@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_lab.checkpoint.native import checkpoint_name
+from deepseek_lab.checkpoint.located import checkpoint_name
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import expand

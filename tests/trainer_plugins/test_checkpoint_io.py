@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from deepseek_lab.checkpoint.native import latest_checkpoint, load_model
+from deepseek_lab.checkpoint.located import latest_checkpoint
+from deepseek_lab.checkpoint.native import load_model
 from deepseek_lab.config import DataError
 from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
 from tiny_run import rows, tiny_stage, tiny_trainer

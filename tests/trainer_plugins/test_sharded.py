@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from deepseek_lab.checkpoint.native import checkpoint_name, read_checkpoint
+from deepseek_lab.checkpoint.located import checkpoint_name
+from deepseek_lab.checkpoint.native import read_checkpoint
 from precision_recipes import fp8
 from tiny_ranks import MAX_NORM, fit, ranks_stage, start
 from tiny_ranks import MUON as MUON_CONFIG

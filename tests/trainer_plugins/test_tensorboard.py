@@ -10,7 +10,7 @@ from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
 
-from deepseek_lab.checkpoint.native import checkpoint_name
+from deepseek_lab.checkpoint.located import checkpoint_name
 from deepseek_lab.metrics import CURVES
 from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
 from tiny_run import rows, tiny_stage, tiny_trainer

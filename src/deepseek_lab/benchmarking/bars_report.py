@@ -12,27 +12,34 @@ from rich.table import Table
 from deepseek_lab.benchmarking.bars import Verdict
 from deepseek_lab.checkpoint.atomic import write_atomically, write_text_atomically
 
-_SAYS = {True: "yes", False: "no", None: "-"}
 _COLOURS = {"goal": "C2", "must": "C0", "neither": "C3"}
 
 
 def table(found: Sequence[Verdict]) -> Table:
-    """One line a bar and row; the worse end of the interval decides."""
-    made = Table(title="The bars", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("bar", "measured by", "against"):
-        made.add_column(column)
-    for column in ("must", "goal", "median", "90%", "must met", "goal met"):
-        made.add_column(column, justify="right", no_wrap=True)
+    """One line a bar and row; the worse end of the interval decides. 80 columns are enough."""
+    made = Table(
+        title="The bars (✓: the worse end of the interval meets it)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("", "measured", "median (90%)", "must", "goal"):
+        made.add_column(column, no_wrap=column != "measured")
     for verdict in found:
         marks = (_mark(verdict, mark) for mark in (verdict.must, verdict.goal))
-        spread = f"{verdict.low:.2f}–{verdict.high:.2f}"
-        met = (_SAYS[verdict.meets(mark)] for mark in (verdict.must, verdict.goal))
-        made.add_row(f"({verdict.letter})", verdict.command, verdict.what, *marks, f"{verdict.value:.2f}", spread, *met)
+        value = f"{verdict.value:.2f} ({verdict.low:.2f}–{verdict.high:.2f})"
+        made.add_row(f"({verdict.letter})", _measured(verdict), value, *marks)
     return made
 
 
+def _measured(verdict: Verdict) -> str:
+    return f"{verdict.command.replace(' --rows', '')}, {verdict.what}"
+
+
 def _mark(verdict: Verdict, mark: float | None) -> str:
-    return "-" if mark is None else f"{'≤' if verdict.at_most else '≥'} {mark:g}"
+    if mark is None:
+        return "-"
+    return f"{'≤' if verdict.at_most else '≥'} {mark:<4g} {'✓' if verdict.meets(mark) else '✗'}"
 
 
 def save(found: Sequence[Verdict], folder: Path) -> None:
@@ -63,7 +70,7 @@ def picture(held: Sequence[Verdict]) -> Any:
     ticks = (0.5, 1, 2, 4, 8)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    labels = [f"({verdict.letter}) {verdict.command.replace(' --rows', '')}, {verdict.what}" for verdict in held]
+    labels = [f"({verdict.letter}) {_measured(verdict)}" for verdict in held]
     axes.set_yticks(range(len(held)), labels, fontsize=7)
     axes.set_ylim(len(held) - 0.5, -0.5)
     axes.set_xlabel("times as good as it must be, with its 90% interval (upright: the goal)", fontsize=8)

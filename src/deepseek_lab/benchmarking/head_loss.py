@@ -77,11 +77,16 @@ def measure(name: str, rounds: int, report: Callable[[str], None]) -> dict[str, 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a row."""
-    made = Table(title="Loss of the output head: chunked beside plain", title_justify="left", box=SIMPLE_HEAD)
+    made = Table(
+        title="Loss of the output head: chunked beside plain",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     made.add_column("row")
     columns = ("time / plain", "90%", "MB, chunked", "MB, plain", "times less", "process, times less")
     for column in columns:
-        made.add_column(column, justify="right")
+        made.add_column(column, justify="right", no_wrap=column == "90%")
     for result in results:
         over = sorted(paired.ratios(result["seconds"], CHUNKED, PLAIN))
         low, high = paired.interval(over)

@@ -21,7 +21,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from deepseek_lab.checkpoint.atomic import PARTIAL
-from deepseek_lab.checkpoint.native import checkpoint_name, checkpoints_in
+from deepseek_lab.checkpoint.located import checkpoint_name, checkpoints_in
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.errors import Interrupted
 

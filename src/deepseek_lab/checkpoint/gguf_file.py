@@ -48,11 +48,6 @@ _NAMES = {
 """Parts of a name in a Hugging Face folder -> what llama.cpp calls them."""
 
 
-def is_gguf(place: Path) -> bool:
-    """By its name."""
-    return place.suffix == ".gguf" and place.is_file()
-
-
 class GgufFile:
     """The contents of a file. Raises DataError, in one line, for one that is damaged or of another kind."""
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread
+from deepseek_lab.checkpoint.located import latest_checkpoint
 from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model import attention, ffn
 from deepseek_lab.model.mtp import MultiTokenPrediction
@@ -58,7 +59,6 @@ KINDS: dict[str, type[Any]] = {
 MODEL_PREFIX = "model."
 """What Lightning puts before the names of the weights, because a stage holds the model as `model`."""
 
-_FILE = re.compile(r"step_(\d+)\.ckpt")
 _PARTS = ("state_dict", "model_config", "run")
 
 
@@ -100,27 +100,6 @@ def _value(value: Any, annotation: Any, where: str) -> Any:
     if isinstance(value, dict):
         return rebuild(value, where)
     return tuple(value) if isinstance(value, list) and get_origin(annotation) is tuple else value
-
-
-def checkpoint_name(step: int) -> str:
-    """`step_00000100.ckpt`: sorts by step and holds no `=` (Hydra's parser)."""
-    return f"step_{step:08d}.ckpt"
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a `checkpoints` folder, oldest step first."""
-    found = [path for path in folder.glob("step_*.ckpt") if _FILE.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("step_")))
-
-
-def latest_checkpoint(run_folder: Path) -> Path:
-    """The checkpoint of the highest step. Raises DataError when the folder is missing or holds none."""
-    if not run_folder.is_dir():
-        raise DataError(f"{run_folder}: no such run folder")
-    found = checkpoints_in(run_folder / "checkpoints")
-    if not found:
-        raise DataError(f"{run_folder}: holds no checkpoint (checkpoints/step_*.ckpt)")
-    return found[-1]
 
 
 def require_archive(path: Path) -> None:

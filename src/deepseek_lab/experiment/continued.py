@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import latest_checkpoint
+from deepseek_lab.checkpoint.located import latest_checkpoint
 from deepseek_lab.checkpoint.native import require_archive
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import stored_config

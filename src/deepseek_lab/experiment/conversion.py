@@ -14,9 +14,9 @@ from typing import Any, Literal, Self
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import describe, save_pretrained
-from deepseek_lab.checkpoint.gguf_file import is_gguf
-from deepseek_lab.checkpoint.native import MODEL_PREFIX, checkpoint_name
+from deepseek_lab.checkpoint.huggingface import save_pretrained
+from deepseek_lab.checkpoint.located import checkpoint_name, is_gguf
+from deepseek_lab.checkpoint.native import MODEL_PREFIX, describe
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.data.whole_folder import whole_folder
 from deepseek_lab.experiment.finished import FinishedRun, find_run

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import read_checkpoint
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.attempts import AttemptsTest, evaluate_task
 from deepseek_lab.experiment.configs import read_configs, task_of

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deepseek_lab.checkpoint import latest_checkpoint, load_model, load_value_model, read_checkpoint, rebuild
 from deepseek_lab.checkpoint.huggingface.plain_json import read_json
-from deepseek_lab.checkpoint.opening import is_published, located
+from deepseek_lab.checkpoint.located import is_published, latest_checkpoint, located
+from deepseek_lab.checkpoint.native import load_model, load_value_model, read_checkpoint, rebuild
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer

@@ -1,11 +1,12 @@
 """What of a config can be refused without importing torch, which takes longer than all the rest of an answer.
 
-The shape sheet, the trainer's settings, the seed, and the leaves whose Config stands apart from its module. Whatever
-passes is looked at again, with everything else, by `checking.check`.
+The shape sheet, the trainer's settings, the seed, the leaves whose Config stands apart from its module, and whether
+there is anything where a model is named. Whatever passes is looked at again, with everything else, by `checking.check`.
 """
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.checkpoint.located import require_located
 from deepseek_lab.experiment.leaf import leaf
 from deepseek_lab.experiment.sheet import read_profile, read_seed, read_sheet, read_trainer
 
@@ -29,7 +30,7 @@ _LEAVES = (
 
 
 def first_look(cfg: DictConfig) -> None:
-    """Raises ConfigError, with the path of the key, for what needs no torch to be refused."""
+    """Raises ConfigError, with the path of the key, for what needs no torch to be refused; DataError for no model."""
     read_sheet(cfg)
     read_trainer(cfg)
     read_profile(cfg)
@@ -38,3 +39,10 @@ def first_look(cfg: DictConfig) -> None:
         node = cfg.get(name)
         if isinstance(node, DictConfig) and str(node.get("_target_", "")).startswith(WITHOUT_TORCH):
             leaf(cfg, name)
+    _look_for_models(cfg)
+
+
+def _look_for_models(cfg: DictConfig) -> None:
+    for key in ("init_from", "stage.teacher"):
+        if isinstance(path := OmegaConf.select(cfg, key), str):
+            require_located(path)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from deepseek_lab.checkpoint import describe
 from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.checkpoint.native import describe
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import NETWORK, FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from deepseek_lab.checkpoint import describe, rebuild
-from deepseek_lab.checkpoint.gguf_file import is_gguf, opened
+from deepseek_lab.checkpoint.gguf_file import opened
 from deepseek_lab.checkpoint.huggingface.families import ARCHITECTURES
 from deepseek_lab.checkpoint.huggingface.source import Source
-from deepseek_lab.checkpoint.native import model_weights, read_checkpoint, require_sizes
+from deepseek_lab.checkpoint.located import is_gguf
+from deepseek_lab.checkpoint.native import describe, model_weights, read_checkpoint, rebuild, require_sizes
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from deepseek_lab.checkpoint import load_pretrained
-from deepseek_lab.checkpoint.gguf_file import is_gguf, load_gguf, opened
+from deepseek_lab.checkpoint.gguf_file import load_gguf, opened
 from deepseek_lab.checkpoint.gguf_tokenizer import GgufTokenizer
+from deepseek_lab.checkpoint.huggingface import load_pretrained
 from deepseek_lab.checkpoint.huggingface.source import Source
+from deepseek_lab.checkpoint.located import is_gguf
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.text.published_files import TOKENIZER, chat_template

@@ -28,9 +28,9 @@ from deepseek_lab.callbacks.samples import Samples
 from deepseek_lab.callbacks.summary import Summary, mark_done
 from deepseek_lab.callbacks.throughput import Throughput
 from deepseek_lab.callbacks.transcripts import Transcripts
-from deepseek_lab.checkpoint import latest_checkpoint, read_checkpoint
 from deepseek_lab.checkpoint.first_rank import unread_weights
-from deepseek_lab.checkpoint.native import checkpoints_in
+from deepseek_lab.checkpoint.located import checkpoints_in, latest_checkpoint
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.banner import print_banner
 from deepseek_lab.experiment.checking import check

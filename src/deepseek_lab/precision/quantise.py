@@ -98,9 +98,10 @@ def tiled(x: Tensor, tile: Tile) -> Tensor:
     return x.reshape(*x.shape[:-2], x.shape[-2] // rows, rows, x.shape[-1] // columns, columns)
 
 
-def amax_of(tiles: Tensor, work: Tensor | None = None) -> Tensor:
+def amax_of(tiles: Tensor) -> Tensor:
     """(…, R/r, r, C/c, c) -> (…, R/r, C/c): the largest magnitude of each; NaN where a tile has one."""
-    return torch.abs(tiles, out=work).amax((-3, -1))
+    # Of both ends: magnitudes of their own would have to be written and read again.
+    return torch.maximum(tiles.amax((-3, -1)), tiles.amin((-3, -1)).neg_())
 
 
 def scale_of(amax: Tensor, how: Rounding) -> Tensor:
@@ -139,7 +140,7 @@ def _round_in_pieces(tiles: Tensor, how: Rounding, into: Tensor) -> tuple[Tensor
 
 def _round_tiles(tiles: Tensor, how: Rounding, into: Tensor, work: Tensor) -> tuple[Tensor, Tensor]:
     """Rounds (…, r, C/c, c) tiles `into` a tensor of their shape, with another to work in; their scale and amax."""
-    amax = amax_of(tiles, work)
+    amax = amax_of(tiles)
     scale = scale_of(amax, how)
     wide = scale.unsqueeze(-1).unsqueeze(-3)
     if how.power_of_two:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepseek_lab.checkpoint import load_value_model
+from deepseek_lab.checkpoint.native import load_value_model
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.model.value_head import ValueModel, last_values

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deepseek_lab.checkpoint import load_pretrained, save_pretrained
-from deepseek_lab.checkpoint.huggingface import saving
+from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained, saving
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.model.value_head import ValueModel
 from tests.model.tiny import build, grouped, latent, mixture

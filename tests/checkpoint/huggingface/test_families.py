@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe
 
-from deepseek_lab.checkpoint import load_pretrained, save_pretrained
+from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained
 from deepseek_lab.checkpoint.huggingface.families import ARCHITECTURES
 from deepseek_lab.checkpoint.huggingface.published_config import published_config
 from deepseek_lab.checkpoint.huggingface.source import Source

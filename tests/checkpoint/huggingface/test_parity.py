@@ -7,7 +7,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from deepseek_lab.checkpoint import load_pretrained, save_pretrained
+from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained
 from deepseek_lab.generation import generate
 from tests.model.tiny import build, mixture
 from tests.published_folders import (

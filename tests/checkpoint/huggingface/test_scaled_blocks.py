@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deepseek_lab.checkpoint import load_pretrained, save_pretrained
+from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.generation import generate
 from deepseek_lab.precision.quantise import Rounding, quantise

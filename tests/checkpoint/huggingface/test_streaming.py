@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_lab.checkpoint import load_pretrained, save_pretrained
+from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained
 from tests.model.tiny import config as tiny
 from tests.model.tiny import grouped
 from tests.published_folders import tensors_of, write_with_mtp

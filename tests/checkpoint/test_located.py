@@ -1,0 +1,64 @@
+"""What a person names as a model is found, or refused with the nearest name, before anything is read."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepseek_lab.checkpoint.located import (
+    checkpoint_name,
+    checkpoints_in,
+    is_published,
+    latest_checkpoint,
+    located,
+    require_located,
+)
+from deepseek_lab.config import DataError
+
+
+def test_checkpoints_sort_by_step_and_strangers_are_left_out(tmp_path: Path) -> None:
+    names = [checkpoint_name(step) for step in (3, 20, 123456789)]
+    for name in [*names, "step_00000099.ckpt.partial", "best.ckpt", "step_x.ckpt"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoints_in(tmp_path)] == names
+    assert all("=" not in name for name in names)
+
+
+def test_a_run_without_checkpoints_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run folder"):
+        latest_checkpoint(tmp_path / "none")
+    with pytest.raises(DataError, match="holds no checkpoint"):
+        latest_checkpoint(tmp_path)
+
+
+def test_a_package_that_holds_a_gguf_file_is_named_by_its_name(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    (tmp_path / "tiny_weights").mkdir()
+    (tmp_path / "tiny_weights" / "__init__.py").write_text("print('imported')\n")
+    path = tmp_path / "tiny_weights" / "tiny.gguf"
+    path.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert located("tiny_weights") == path
+    assert "imported" not in capsys.readouterr().out
+    with pytest.raises(DataError, match="no such run folder"):
+        located("json")
+
+
+def test_a_name_of_nothing_gets_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "first_run").mkdir()
+    with pytest.raises(DataError, match="no such run folder or checkpoint.*first_run"):
+        located(str(tmp_path / "frist_run"))
+
+
+def test_only_what_could_be_read_is_let_through(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "run/checkpoints", "published"):
+        os.makedirs(name)
+    Path("run", "checkpoints", checkpoint_name(3)).touch()
+    Path("run", "config.json").touch()
+    Path("published", "config.json").touch()
+    assert [is_published(Path(name)) for name in ("run", "published")] == [False, True]
+    for name in ("run", "published", f"run/checkpoints/{checkpoint_name(3)}", "someone/a-model-on-the-hub"):
+        require_located(name)
+    with pytest.raises(DataError, match="holds no checkpoint"):
+        require_located("empty")
