@@ -46,7 +46,7 @@ def test_a_package_that_holds_a_gguf_file_is_named_by_its_name(tmp_path: Path, m
 
 def test_a_name_of_nothing_gets_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "first_run").mkdir()
-    with pytest.raises(DataError, match="no such run folder or checkpoint.*first_run"):
+    with pytest.raises(DataError, match=r"no such run folder or checkpoint.*first_run"):
         located(str(tmp_path / "frist_run"))
 
 
