@@ -8,7 +8,7 @@ beside FLOPs and bytes. precision: what emulating FP8 and bf16 costs. experts: a
 FLOPs. head: the chunked loss beside the plain one. trainer: a run as shipped beside a bare loop. optimizers: AdamW and
 Muon beside torch's. sweep: two jobs at once against one after the other. all: each of them, with few rounds, until
 --minutes are over. bars: what must hold and whether it does, from the results in --out; all ends with it.
-Whatever is measured runs in a process that keeps the memory it frees, as a training run does; those beside us as well.
+Beside others, memory is handed out as the C library does it; alone, we keep what is freed, as a training run does.
 Figures are comparable within one run; --against compares with an earlier one, of another commit say, and corrects for
 the machine's own speed. Close other programs.
 """
@@ -44,6 +44,8 @@ ALL, BARS = "all", "bars"
 BARS_FIRST = ("training", "decoding", "attention", "experts", "head", "trainer", "rl", "sft", "precision")
 """What the bars need; under `all` it comes before the rest."""
 ROUNDS, FEW_ROUNDS = 7, 5
+ALONE = ("experts", "head", "precision", "scaling", "optimizers", "recompute")
+"""Without another project beside us: training measured as a run has it, which keeps freed memory."""
 MODULES = {"attention": "attention_step", "head": "head_loss", "trainer": "trainer_overhead"}
 """Of those whose module and result are not called after them."""
 
@@ -201,9 +203,9 @@ def bars(chosen: Namespace) -> None:
 def measure_one(what: str, chosen: Namespace) -> None:
     """Measures and, where asked, compares; the earlier result is read first: it may be the file that is written."""
     from deepseek_lab.benchmarking import against
-    from deepseek_lab.experiment.freed_memory import keep_freed_memory
+    from deepseek_lab.experiment.freed_memory import keep_freed_memory, return_freed_memory
 
-    keep_freed_memory()
+    (keep_freed_memory if what in ALONE else return_freed_memory)()
     chosen.rows = chosen.rows or ROWS[what]
     earlier = against.read_result(result_file(what, chosen.against)) if chosen.against else None
     BENCHMARKS[what](chosen)
