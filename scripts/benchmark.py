@@ -59,7 +59,9 @@ def parse(arguments: list[str]) -> Namespace:
     minutes = "all: no row is begun after so many minutes (default 90)"
     parser.add_argument("--minutes", type=float, default=90.0, help=minutes)
     parser.add_argument("--batch", type=int, default=4, help="recompute: rows of 512 tokens a step (default 4)")
-    parser.add_argument("--compiled", action="store_true", help="decoding, engine: also steps through torch.compile")
+    parser.add_argument(
+        "--compiled", action="store_true", help="training, decoding, engine: also steps through torch.compile"
+    )
     parser.add_argument("--checkpoint", help="engine: a run folder")
     earlier = "an earlier result to compare with: its json, or the folder that it lies in (default name)"
     parser.add_argument("--against", type=Path, help=earlier)
@@ -100,7 +102,7 @@ def train(chosen: Namespace) -> None:
     results = []
     for name in rows_in_time(chosen):
         console.print(f"[bold]{name}[/bold]")
-        results.append(training.measure(training.WORKLOADS[name], chosen.rounds, console.print))
+        results.append(training.measure(training.WORKLOADS[name], chosen.rounds, console.print, chosen.compiled))
         training.save(results, conditions, chosen.out)
     if results:
         console.print(training.table(results))

@@ -69,6 +69,13 @@ def test_every_contestant_is_timed_on_the_same_loss(installed, monkeypatch, tmp_
     assert "Llama" in console.export_text()
 
 
+def test_compiled_blocks_are_a_contestant_of_their_own():
+    result = training.measure(WORKLOADS[1], 1, lambda line: None, compiled=True)
+    assert list(result["contestants"])[:2] == [training.OURS, training.COMPILED]
+    losses = [figures["losses"] for figures in result["contestants"].values()]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
 def test_another_network_is_no_contestant(monkeypatch):
     def wrong(workload, fused):
         return lambda tokens: 7.0

@@ -19,6 +19,7 @@ from deepseek_lab.benchmarking.litgpt_network import litgpt_network
 from deepseek_lab.benchmarking.published_weights import copy_weights
 from deepseek_lab.model.attention.grouped import GroupedAttention
 from deepseek_lab.model.attention.latent import LatentAttention
+from deepseek_lab.model.compiled import compile_blocks
 from deepseek_lab.model.ffn.dense import DenseFeedForward
 from deepseek_lab.model.ffn.moe import MixtureOfExperts
 from deepseek_lab.model.mtp import MultiTokenPrediction
@@ -122,10 +123,12 @@ def their_model(workload: Workload) -> Any:
     return DeepseekV3ForCausalLM(config)
 
 
-def our_step(workload: Workload) -> tuple[Step, Transformer]:
-    """Our training step, starting from their weights, and the model it trains."""
+def our_step(workload: Workload, compiled: bool = False) -> tuple[Step, Transformer]:
+    """Our training step, starting from their weights, and the model it trains; its blocks compiled if asked."""
     model = our_model(workload)
     copy_weights(their_model(workload), model)
+    if compiled:
+        compile_blocks(model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True, **_OPTIMIZER)
     share_N = torch.full((workload.tokens_per_step,), 1 / workload.tokens_per_step)
 

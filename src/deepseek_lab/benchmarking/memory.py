@@ -49,8 +49,10 @@ def _bytes(sizes: Sizes, how: How) -> dict[str, int]:
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a value."""
-    made = Table(title=f"MB of a training step of {TOKENS:,} tokens", title_justify="left", box=SIMPLE_HEAD)
-    made.add_column("size")
+    made = Table(
+        title=f"MB of a training step of {TOKENS:,} tokens", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    made.add_column("size", no_wrap=True)
     for column in ("", "weights", *(f"peak, {how}" for how in CHOICES), "kept, none", "kept, v3", "logits whole"):
         made.add_column(column, justify="right")
     for result in results:

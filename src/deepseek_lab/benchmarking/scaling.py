@@ -107,8 +107,8 @@ def _point(
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a value; the × columns are over the size's first value."""
-    made = Table(title="A training step by size", title_justify="left", box=SIMPLE_HEAD)
-    made.add_column("size")
+    made = Table(title="A training step by size", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    made.add_column("size", no_wrap=True)
     for column in ("", "tokens/s", "time ×", "FLOPs ×", "bytes ×", "MFU", "floor / time"):
         made.add_column(column, justify="right")
     for result in results:

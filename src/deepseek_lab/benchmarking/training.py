@@ -31,15 +31,21 @@ WORKLOADS = {
     "Llama": Workload("Llama", batch=8, seq_len=512, n_experts=0),
 }
 OURS, THEIRS, THEIRS_FUSED, LITGPT = "deepseek_lab", "transformers", "transformers, fused AdamW", "litgpt"
+COMPILED = "deepseek_lab, compiled"
+_SHORT = {THEIRS_FUSED: "+ fused AdamW", COMPILED: "+ compiled blocks"}
 SAME = 1e-4
 """Nats by which the losses of the first step may differ."""
 
 
-def measure(workload: Workload, rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """The figures of one workload: plain numbers, ready for json. Raises ValueError where first losses differ."""
+def measure(workload: Workload, rounds: int, report: Callable[[str], None], compiled: bool = False) -> dict[str, Any]:
+    """The figures of one workload: plain numbers, ready for json. Raises ValueError where first losses differ.
+
+    compiled: our blocks through torch.compile as well, a contestant of its own.
+    """
     step, model = our_step(workload)
     steps: dict[str, Step] = {
         OURS: step,
+        **({COMPILED: our_step(workload, compiled=True)[0]} if compiled else {}),
         THEIRS: their_step(workload, fused=False),
         THEIRS_FUSED: their_step(workload, fused=True),
     }
@@ -109,7 +115,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
 def _cells(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
     seconds, (low, high) = figures["seconds"], figures["times_ours_range"]
     return (
-        "+ fused AdamW" if name == THEIRS_FUSED else name,
+        _SHORT.get(name, name),
         f"{median(seconds):.2f} ({min(seconds):.2f})",
         f"{figures['tokens_per_second_median']:,.0f}",
         f"{figures['mfu_median']:.0%}",
@@ -139,6 +145,6 @@ def _draw(axes: Any, result: dict[str, Any]) -> None:
     axes.bar(range(len(speeds)), [median(s) for s in speeds], color=["C0", *["C7"] * (len(speeds) - 1)], alpha=0.6)
     for place, values in enumerate(speeds):
         axes.plot([place] * len(values), values, "k.", markersize=4)
-    names = [{OURS: "ours", THEIRS_FUSED: "+ fused\nAdamW"}.get(name, name) for name in contestants]
+    names = [{OURS: "ours"}.get(name, _SHORT.get(name, name)).replace(" ", "\n", 2) for name in contestants]
     axes.set_xticks(range(len(speeds)), names, fontsize=8)
     axes.set_title(result["workload"]["name"], fontsize=10)

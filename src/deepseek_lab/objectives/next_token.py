@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CPU_LOGITS = 3 * 2**19  # 6 MiB of fp32: near the fastest for V from 512 to 131,072, and a tenth of plain's memory
+_CPU_LOGITS = 2**21  # 8 MiB of fp32: near the fastest for V from 512 to 131,072, and a tenth of plain's memory
 _CPU_ROWS = 1024  # beyond this a small vocabulary gains nothing
 _ACCELERATOR_LOGITS = 2**26  # 256 MiB of fp32: products large enough to fill a big card
 _FEWEST_ROWS = 128  # under this the head's weights are re-read too often to keep the products busy

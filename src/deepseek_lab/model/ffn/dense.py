@@ -33,8 +33,10 @@ class _SwiGLU(torch.autograd.Function):
         gate_NI, up_NI = gate_up_NX.chunk(2, dim=-1)
         grad_NX = torch.empty_like(gate_up_NX)
         to_gate_NI, to_up_NI = grad_NX.chunk(2, dim=-1)
-        torch.mul(grad_NI, F.silu(gate_NI), out=to_up_NI)
-        to_gate_NI.copy_(torch.ops.aten.silu_backward(grad_NI * up_NI, gate_NI))
+        work_NI = F.silu(gate_NI)
+        torch.mul(grad_NI, work_NI, out=to_up_NI)
+        torch.mul(grad_NI, up_NI, out=work_NI)
+        torch.ops.aten.silu_backward(work_NI, gate_NI, grad_input=to_gate_NI)
         return grad_NX
 
 
