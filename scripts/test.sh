@@ -16,8 +16,6 @@ elif [ $# -eq 0 ]; then
     cores="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
     set -- -n "$((cores < 4 ? cores : 4))" --dist worksteal
 fi
-# The tests are tiny: more threads than one only wait for each other.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy

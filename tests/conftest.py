@@ -1,7 +1,12 @@
 """Lets tests import the small machines that stand beside them (`tiny_run`), and begins with the longest tests."""
 
+import os
 import sys
 from pathlib import Path
+
+# The tests are tiny: more threads than one only wait for each other. Processes that tests start compute alike, to the
+# bit. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -127,26 +127,31 @@ def _walk(
     """Weighted sum and losses of all rows; fills `gradients` where they are not None."""
     dtype = _product_dtype(hidden_ND)
     nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=_wide(dtype))
-    logits_CV = hidden_ND.new_empty(min(chunk, hidden_ND.shape[0]), weight_VD.shape[0], dtype=_wide(dtype))
     with torch.no_grad(), torch.autocast(hidden_ND.device.type, enabled=False):
         head_VD = weight_VD.to(dtype)
         for rows in _chunks(row_weight_N, chunk):
             hidden_CD = hidden_ND[rows].to(dtype)
             targets_C = targets_N[rows, None]
-            logp_CV = _log_probabilities(hidden_CD, head_VD, logits_CV[: hidden_CD.shape[0]])
+            logp_CV = _log_probabilities(hidden_CD, head_VD)
             nll_N[rows] = -logp_CV.gather(1, targets_C).squeeze(1)
             weight_C1 = row_weight_N[rows, None].to(dtype)
             _add_gradients(gradients, rows, hidden_CD, head_VD, logp_CV, targets_C, weight_C1)
+            del logp_CV  # before the next chunk's, which then lie in the same memory
     return torch.dot(nll_N, row_weight_N.to(nll_N.dtype)), nll_N
 
 
-def _log_probabilities(hidden_CD: Tensor, head_VD: Tensor, out_CV: Tensor) -> Tensor:
-    """Log-softmax of the chunk's logits, written over `out_CV`."""
-    if hidden_CD.dtype == out_CV.dtype:
-        torch.mm(hidden_CD, head_VD.T, out=out_CV)
-    else:
-        out_CV.copy_(hidden_CD @ head_VD.T)
-    return torch.log_softmax(out_CV, dim=1, out=out_CV)
+def _log_probabilities(hidden_CD: Tensor, head_VD: Tensor) -> Tensor:
+    """Log-softmax of the chunk's logits, in one buffer."""
+    logits_CV = _logits(hidden_CD, head_VD).to(_wide(hidden_CD.dtype))
+    return torch.log_softmax(logits_CV, dim=1, out=logits_CV)
+
+
+def _logits(hidden_CD: Tensor, head_VD: Tensor) -> Tensor:
+    """(C, V) = hidden·headᵀ. So few rows times so wide a matrix take MKL 1.5 times as long as oneDNN."""
+    if hidden_CD.device.type == "cpu" and hidden_CD.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        logits_CV: Tensor = torch.ops.mkldnn._linear_pointwise.default(hidden_CD, head_VD, None, "none", [], "")
+        return logits_CV
+    return hidden_CD @ head_VD.T
 
 
 def _add_gradients(
