@@ -21,6 +21,7 @@ from deepseek_lab.model.recompute import How, recompute
 
 ROWS = tuple(AXES)
 _BYTES = 4  # fp32
+_TICKS = (30, 100, 300, 1000, 3000)  # MB
 
 
 def measure(axis: str, report: Callable[[str], None], base: Sizes | None = None) -> dict[str, Any]:
@@ -87,8 +88,8 @@ def save(results: Sequence[dict[str, Any]], folder: Path) -> None:
         axes.loglog(values, [point["whole_logits"] / 1e6 for point in result["points"]], "C7--", label="logits, whole")
         axes.set_xlabel(LABELS[result["row"]])
         axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=7)
+        axes.set_yticks(_TICKS, [f"{tick:,}" for tick in _TICKS])
         axes.minorticks_off()
-        axes.yaxis.set_major_formatter("{x:,.0f}")
     figure.axes[0].set_ylabel("MB (peaks: beside the weights)")
     figure.axes[0].legend(fontsize=7)
     write_atomically(folder / "memory.png", lambda file: figure.savefig(file, format="png", dpi=150))

@@ -33,7 +33,7 @@ from deepseek_lab.planning.counts import flops_per_token
 ROWS = tuple(AXES)
 _BYTES = 4  # fp32
 _PASSES = 2 + 1 + 7
-_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+_TICKS = (0.5, 1, 2, 5, 10)
 
 
 def bytes_of_step(model: Transformer, tokens_BT1: Tensor) -> int:
