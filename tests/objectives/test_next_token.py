@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -43,6 +44,25 @@ def test_equals_torch(chunk, ignored):
     for our, their in zip(ours, theirs, strict=True):
         torch.testing.assert_close(our, their)
     assert (ours[0][weights == 0] == 0).all()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_fp32_takes_the_quick_product_and_equals_fp64(ignored):
+    exact = problem(ignored=ignored)
+    quick = [tensor.detach().float() if tensor.is_floating_point() else tensor for tensor in exact]
+    for tensor in quick[:2]:
+        tensor.requires_grad_()
+    with profile() as recorded:
+        loss, nll = chunked_cross_entropy(*quick, chunk=8)
+    ran = {event.key: event.count for event in recorded.key_averages()}
+    assert ran["mkldnn::_linear_pointwise"] == -(-int((quick[3] > 0).sum()) // 8)
+    wanted, wanted_nll = reference(*exact)
+    loss.backward()
+    wanted.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    torch.testing.assert_close(nll.double(), wanted_nll, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(quick[:2], exact[:2], strict=True):
+        assert (ours.grad - theirs.grad).norm() <= 1e-6 * theirs.grad.norm()
 
 
 def test_a_row_without_weight_may_hold_anything():
