@@ -130,7 +130,7 @@ def test_all_measures_each_that_it_can_and_judges(module, tmp_path, capsys):
     assert sorted(asked) == sorted((what, rows, 5) for what, rows in module["ROWS"].items() if what != "engine")
     said = capsys.readouterr().out
     assert "engine: left out" in said
-    assert "rl --rows prompt16" in said
+    assert "rl prompt16, TRL" in said
     assert "not measured: (a) training --rows S512" in said
 
 
