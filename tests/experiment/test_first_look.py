@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from deepseek_lab.experiment.first_look import WITHOUT_TORCH
+from deepseek_lab.config import DataError
+from deepseek_lab.experiment.first_look import WITHOUT_TORCH, _look_for_models
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -79,3 +81,10 @@ def test_a_model_that_is_nowhere_is_refused_before_torch_is_imported(tmp_path, t
     assert (told.returncode, told.stdout) == (2, "")
     assert said in told.stderr
     assert len(told.stderr.splitlines()) == 1
+
+
+def test_a_run_that_goes_on_may_have_lost_its_start():
+    gone = {"init_from": "run_of_nobody", "stage": {"teacher": None}}
+    with pytest.raises(DataError, match="no such run folder"):
+        _look_for_models(OmegaConf.create({**gone, "resume": None}))
+    _look_for_models(OmegaConf.create({**gone, "resume": "logs/a_run"}))

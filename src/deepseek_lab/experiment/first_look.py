@@ -43,6 +43,8 @@ def first_look(cfg: DictConfig) -> None:
 
 
 def _look_for_models(cfg: DictConfig) -> None:
+    if cfg.get("resume"):  # everything lies in the run's own folder; what it began with may be gone
+        return
     for key in ("init_from", "stage.teacher"):
         if isinstance(path := OmegaConf.select(cfg, key), str):
             require_located(path)
