@@ -1,6 +1,7 @@
-"""Every command of the README runs: training with two steps on a little corpus, the rest as it stands.
+"""Every command of the README and of the README files beside the code runs: training with two steps on a little corpus,
+the rest as it stands.
 
-A command that this file does not know fails the test, so that the README cannot promise what nobody tried.
+A command that this file does not know fails the test, so that no README can promise what nobody tried.
 """
 
 import re
@@ -39,15 +40,19 @@ SEVERAL = re.compile(r"(python|torchrun .*) ?scripts/train\.py trainer=(ddp|fsdp
 """Commands that start processes: each is run in one of its own, on the cores of a CPU."""
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "src").rglob("README.md"))]
+
+
 def chapters():
-    """The README's chapters by their titles; each is run by itself."""
-    _, *parts = re.split(r"^## (.*)$", (ROOT / "README.md").read_text(), flags=re.M)
+    """The chapters that hold commands, by their titles; each is run by itself."""
+    texts = "\n".join(page.read_text() for page in PAGES)
+    _, *parts = re.split(r"^##? (.*)$", re.sub(r"^```python\n.*?^```", "", texts, flags=re.M | re.S), flags=re.M)
     return {title: commands(text) for title, text in zip(parts[::2], parts[1::2], strict=True) if commands(text)}
 
 
 def commands(text=None):
-    """The commands of a text, or of the whole README."""
-    text = (ROOT / "README.md").read_text() if text is None else text
+    """The commands of a text, or of all README files."""
+    text = "\n".join(page.read_text() for page in PAGES) if text is None else text
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
@@ -173,6 +178,13 @@ def test_every_command_is_known():
     ]
     assert not unknown
     assert set(ELSEWHERE) <= set(commands())
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 @pytest.mark.parametrize("chapter", chapters())
