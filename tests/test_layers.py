@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "deepseek_lab"
 
 LAYERS = [
     {"config"},
-    {"metrics", "seams", "source", "jsonl"},
+    {"advice", "metrics", "seams", "source", "jsonl"},
     {"model", "objectives", "precision", "optim", "tasks", "text"},
     {"generation", "checkpoint", "data", "planning"},
     {"rollout"},

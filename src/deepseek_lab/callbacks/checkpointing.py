@@ -1,9 +1,13 @@
 """Saves the state of finished steps, keeps the newest few, and turns Ctrl-C into a clean stop.
 
 A step is finished when its validation, if one is due, is too; a kill in the middle of a validation
-therefore goes back to the checkpoint before it and does the step again. Ctrl-C and SIGTERM only set a
-mark: the step ends, its state is saved, and the run stops with the line that goes on with it. A second
-Ctrl-C stops at once. Loggers reach the disk before the checkpoint does, so no row before it is lost.
+therefore goes back to the checkpoint before it and does the step again. Ctrl-C, a closed terminal and what
+schedulers send (`STOPS`) only set a mark: the step ends, its state is saved, and the run stops with the line that
+goes on with it. A second Ctrl-C stops at once. Loggers reach the disk before the checkpoint does, so no row before
+it is lost.
+
+Who handled a signal before the run did gets it once the state is saved: submitit puts its job back into the queue
+then, and bypasses SIGTERM, in which case training goes on until it is killed.
 
 Lightning runs callbacks of its class `Checkpoint` after all others; that order is needed here.
 """
@@ -20,12 +24,17 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from deepseek_lab.advice import resume_command
 from deepseek_lab.checkpoint.atomic import PARTIAL
 from deepseek_lab.checkpoint.located import checkpoint_name, checkpoints_in
 from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C, the system, a closed terminal, and the two by which schedulers announce the end of a job's time."""
+
+_TAKEN_ALWAYS = (signal.SIGINT, signal.SIGTERM)
+"""The others stay ignored where the starter ignores them (nohup)."""
 
 
 class Checkpointing(Checkpoint):
@@ -36,25 +45,28 @@ class Checkpointing(Checkpoint):
         self.folder = run_folder / "checkpoints"
         self.every = every
         self.keep = keep
-        self._asked_to_stop = False
+        self._asked: int | None = None  # the signal
         self._speaks = True
         self._handlers: dict[signal.Signals, Any] = {}
+        self._before_the_run = {number: signal.getsignal(number) for number in STOPS}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Takes the signals over, after Lightning did, and sweeps up halves of files that a kill left."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            taken = [n for n in STOPS if n in _TAKEN_ALWAYS or self._before_the_run[n] != signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in taken}
         self._speaks = trainer.is_global_zero
         if trainer.is_global_zero:
             for half in self.folder.glob("*" + PARTIAL):
                 half.unlink(missing_ok=True)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked_to_stop and number == signal.SIGINT:
+        if self._asked is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked_to_stop = True
+        self._asked = number
         if self._speaks:
-            print("\nstopping after this step (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
+            name = "" if number == signal.SIGINT else f"{signal.Signals(number).name}: "
+            print(f"\n{name}stopping after this step (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """The step is finished here unless a validation follows."""
@@ -70,17 +82,30 @@ class Checkpointing(Checkpoint):
         stop = self._must_stop(trainer, stage)
         if stop or stage.is_last_step or stage.steps_done % self.every == 0:
             self._save(trainer, stage)
-        if stop and not stage.is_last_step:
+        if stop and not stage.is_last_step and not self._bypassed(trainer.world_size):
             raise Interrupted(
                 f"stopped after step {stage.steps_done} of {trainer.max_steps}, nothing is lost; to go on: "
-                f"python scripts/train.py resume={self.run_folder}"
+                f"{resume_command(self.run_folder)}"
             )
+
+    def _bypassed(self, world_size: int) -> bool:
+        """Hands the signal on, now that the state is saved; whether the starter bypasses it, so that the run goes on.
+
+        A starter may end the process here, as submitit does once it has put its job back into the queue.
+        """
+        asked, self._asked = self._asked, None
+        handler = self._before_the_run.get(asked) if asked is not None else None
+        if asked is None or not callable(handler) or handler is signal.default_int_handler:
+            return False
+        handler(asked, None)
+        return asked == signal.SIGTERM and world_size == 1  # ranks that were asked nothing stop
 
     def _must_stop(self, trainer: Trainer, stage: Stage) -> bool:
         """Whether any rank was asked to stop; ranks agree at logged steps, since asking costs a message."""
         if trainer.world_size == 1:
-            return self._asked_to_stop
-        return stage.log_due and bool(stage.over_ranks(torch.tensor(self._asked_to_stop, device=stage.device).int()))
+            return self._asked is not None
+        asked = torch.tensor(self._asked is not None, device=stage.device).int()
+        return stage.log_due and bool(stage.over_ranks(asked))
 
     def _save(self, trainer: Trainer, stage: Stage) -> None:
         started = time.monotonic()

@@ -16,6 +16,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
+from deepseek_lab.advice import quoted
 from deepseek_lab.command_line.composition import Composer, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
@@ -23,9 +24,10 @@ from deepseek_lab.command_line.lifeline import in_a_sweep, watch
 from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers, sweep_folder
 from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
-from deepseek_lab.command_line.resume import quoted, resumed_overrides
+from deepseek_lab.command_line.resume import resumed_overrides
 from deepseek_lab.command_line.run_lock import hold
 from deepseek_lab.command_line.shared_store import share_store
+from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeued_in_time
 from deepseek_lab.command_line.stale import treat_stale
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.config import ConfigError, nearest
@@ -68,8 +70,10 @@ def claimed_folder(job: Job, sweep: bool) -> list[str]:
 
     A config without `hydra.output_subdir` stores nothing and gets no folder. A named sweep takes
     the folder it has, so that the same command goes on with it. A run's folder is locked before
-    Hydra writes the first file into it; a job of a sweep locks its own when it starts.
+    Hydra writes the first file into it; a job of a sweep locks its own when it starts. A requeued job of
+    SLURM takes the folder that it had.
     """
+    words = [str(line) for line in job.config.hydra.overrides.task]
     if job.config.hydra.output_subdir is None:
         return []
     node = "sweep" if sweep else "run"
@@ -77,7 +81,8 @@ def claimed_folder(job: Job, sweep: bool) -> list[str]:
     typed = any(str(line).startswith(f"hydra.{node}.dir=") for line in job.config.hydra.overrides.hydra)
     folder = Path(str(job.config.hydra[node].dir)).absolute()
     if not (named or typed):
-        folder = claim_folder(folder)
+        folder = folder_of_this_job(folder, words) or claim_folder(folder)
+        note_job(folder, words)
     if not sweep:
         hold(folder)
     return [] if named or typed else [f"hydra.{node}.dir={quoted(folder)}"]
@@ -140,7 +145,7 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
         jobs = planned_once(args, plan)
         arguments = [*run_flags(args), *args.overrides]
     outcome = Outcome(n_jobs=max(len(jobs), 1))
-    with command_line_of(arguments):
+    with command_line_of(arguments), requeued_in_time():
         decorate = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")
         decorate(GuardedJob(function_path, outcome))()
     return outcome.close()

@@ -13,21 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deepseek_lab import advice
+from deepseek_lab.advice import quoted
 from deepseek_lab.command_line.composition import Composer, line_of, shell_key
 from deepseek_lab.command_line.run_lock import is_written
 from deepseek_lab.config import ConfigError
 
 MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "profile", "debug")
 """Top-level keys in which a run that `resume=auto` finds may differ from what is typed."""
-
-
-def quoted(value: object) -> str:
-    """`value` as one quoted string of Hydra's grammar, whatever characters it holds."""
-    return QuotedString(text=str(value), quote=Quote.single).with_quotes()
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -61,7 +58,8 @@ def run_folder(value: str) -> Path:
     if path.suffix != ".ckpt" or path.parent.name != "checkpoints":
         raise ConfigError(f"takes a run folder or auto; {value} is a file", "resume")
     if checkpoints(run)[-1] != path:
-        raise ConfigError(f"goes on from a run's last checkpoint; {value} is an older one: use resume={run}", "resume")
+        usable = advice.typed([advice.override("resume", run)])
+        raise ConfigError(f"goes on from a run's last checkpoint; {value} is an older one: use {usable}", "resume")
     return run
 
 
@@ -120,7 +118,7 @@ def resumed_overrides(composer: Composer, overrides: Sequence[str]) -> list[str]
     if not asked or asked[-1].value() is None or "resume" not in composer.base:
         return None
     typed = [override for override in parsed if override not in asked]
-    value = str(asked[-1].value())
+    value = str(OmegaConf.create({"resume": asked[-1].value()}).resume)  # `\\${` in a quoted text is a text
     if value != "auto" and any(shell_key(override) == "hydra.run.dir" for override in typed):
         return None  # rewritten already: the ranks that Lightning starts get the line that rank 0 made
     if value == "auto":

@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import Strategy
 
+from deepseek_lab.advice import resume_command
 from deepseek_lab.command_line.lifeline import in_a_sweep
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.experiment.trainer_settings import TrainerSettings
@@ -26,9 +27,9 @@ from deepseek_lab.trainer_plugins.sharded import ShardedStrategy
 
 def cluster_environment() -> ClusterEnvironment:
     """Lightning's view of the starter; named outright, or a shell inside a SLURM job would pass for srun."""
-    kinds = {"torchrun": TorchElasticEnvironment, "srun": SLURMEnvironment}
-    environment: ClusterEnvironment = kinds.get(started().by, LightningEnvironment)()
-    return environment
+    if started().by == "srun":
+        return SLURMEnvironment(auto_requeue=False)  # command_line/slurm does it, in the run's own folder
+    return TorchElasticEnvironment() if started().by == "torchrun" else LightningEnvironment()
 
 
 def strategy(settings: TrainerSettings, modules_rest: bool) -> Strategy | str:
@@ -67,7 +68,7 @@ def lost_ranks_named(run_folder: Path) -> Iterator[None]:
             raise
         raise LostRank(
             f"another rank of this run is gone or cannot be reached; the last checkpoint is kept, to go on: "
-            f"python scripts/train.py resume={run_folder}"
+            f"{resume_command(run_folder)}"
         ) from error
 
 

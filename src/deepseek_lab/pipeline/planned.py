@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepseek_lab.advice import quoted
 from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.command_line.resume import quoted
 from deepseek_lab.config import ConfigError
 from deepseek_lab.pipeline.identity import config_hash
 from deepseek_lab.pipeline.recipe import REFERENCE, START_KEY, Measurement, Recipe, Step

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepseek_lab.advice import quoted
 from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.checkpoint.located import checkpoints_in
-from deepseek_lab.command_line.resume import quoted
 from deepseek_lab.config import DataError
 from deepseek_lab.pipeline.costs import DRAWN, drawn_by, flops_of, training_flops
 from deepseek_lab.pipeline.planned import PlannedStep

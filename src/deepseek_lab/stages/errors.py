@@ -11,7 +11,7 @@ class TrainingError(RuntimeError):
 
 
 class Interrupted(RuntimeError):
-    """Ctrl-C or SIGTERM: the state of a finished step is saved, and the line says how to go on."""
+    """A signal asked to stop (Ctrl-C): the state of a finished step is saved, and the line says how to go on."""
 
     on_every_rank = True
 

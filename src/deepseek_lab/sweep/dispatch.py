@@ -1,8 +1,8 @@
 """Runs the jobs of a sweep, each in a process of its own, as many at once as there are slots.
 
 Finished jobs are passed over; one that another process writes is left to it. A failure is shown at once with the end
-of its log and stops nothing else. Ctrl-C (or SIGTERM, or a closed terminal) asks the running jobs to save and stop,
-a second one kills them; when this process is killed, they end with it (command_line/lifeline).
+of its log and stops nothing else. Ctrl-C (or SIGTERM, a closed terminal, a scheduler's warning) asks the running jobs
+to save and stop, a second one kills them; when this process is killed, they end with it (command_line/lifeline).
 """
 
 import signal
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from deepseek_lab.command_line import lifeline
 from deepseek_lab.command_line.run_lock import is_written
@@ -39,10 +40,11 @@ class Dispatch:
         self._running: dict[int, tuple[Standing, JobProcess]] = {}
         self._asked_to_stop = 0
         self._heard = 0
+        self._signal = 0
 
     def run(self) -> None:
         """Runs what is not finished. Raises KeyboardInterrupt when it was asked to stop."""
-        with lifeline.held() as environment, _signals(self._on_signal), self.board:
+        with lifeline.held() as environment, _signals(self._on_signal) as before, self.board:
             try:
                 while self._running or (self._queue and not self._asked_to_stop):
                     self._start_what_fits(environment)
@@ -54,6 +56,7 @@ class Dispatch:
                     process.kill()
         if self._asked_to_stop:
             self._say_stopped()
+            self._hand_on(before)
             raise KeyboardInterrupt
 
     def _start_what_fits(self, environment: Mapping[str, str]) -> None:
@@ -109,6 +112,13 @@ class Dispatch:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._asked_to_stop += 1
+        self._signal = number
+
+    def _hand_on(self, before: Mapping[int, Any]) -> None:
+        """Whoever handled the signal before gets it now, when all jobs have saved: it may end this process."""
+        handler = before.get(self._signal)
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(self._signal, None)
 
     def _hear_signals(self) -> None:
         """Passes on what was asked since the last look."""
@@ -128,15 +138,15 @@ class Dispatch:
 
 
 @contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP go to `handler`; what the starter ignores (nohup) stays ignored."""
+def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Mapping[int, Any]]:
+    """What stops a run goes to `handler`, and who had it before is given; what the starter ignores (nohup) stays so."""
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     try:
-        yield
+        yield before
     finally:
         for number, old in before.items():
             signal.signal(number, old)

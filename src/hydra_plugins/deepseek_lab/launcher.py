@@ -77,9 +77,9 @@ class ProcessLauncher(Launcher):
 
 def planned(config: DictConfig) -> "PlannedJob":
     """A composed job as the dispatch takes it: the script again, with the job's overrides, for one run."""
+    from deepseek_lab.advice import quoted
     from deepseek_lab.command_line.entry import read_arguments, run_flags
     from deepseek_lab.command_line.naming import sweep_folder
-    from deepseek_lab.command_line.resume import quoted
     from deepseek_lab.sweep.job_process import PlannedJob
 
     arguments = read_arguments(sys.argv[1:])
