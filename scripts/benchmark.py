@@ -230,19 +230,19 @@ def measure_all(chosen: Namespace) -> None:
 
 
 def main() -> int:
-    from deepseek_lab.config import DataError
+    from deepseek_lab.command_line import answered
 
     chosen = parse(sys.argv[1:])
-    try:
-        if chosen.what == BARS:
-            bars(chosen)
-        elif chosen.what == ALL:
-            measure_all(chosen)
-        else:
-            measure_one(chosen.what, chosen)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return answered(lambda: measured(chosen))
+
+
+def measured(chosen: Namespace) -> int:
+    if chosen.what == BARS:
+        bars(chosen)
+    elif chosen.what == ALL:
+        measure_all(chosen)
+    else:
+        measure_one(chosen.what, chosen)
     print(f"Written to {chosen.out}")
     return 0
 

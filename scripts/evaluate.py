@@ -10,5 +10,6 @@ if __name__ == "__main__":
             "evaluate",
             "deepseek_lab.experiment.evaluation:evaluate",
             check="deepseek_lab.experiment.evaluation:check_evaluation",
+            stdout_is_the_result=True,
         )
     )

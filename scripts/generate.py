@@ -10,5 +10,6 @@ if __name__ == "__main__":
             "generate",
             "deepseek_lab.experiment.continuation:generate",
             check="deepseek_lab.experiment.continuation:check_generation",
+            stdout_is_the_result=True,
         )
     )

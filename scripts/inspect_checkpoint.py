@@ -10,5 +10,6 @@ if __name__ == "__main__":
             "inspect_checkpoint",
             "deepseek_lab.experiment.inspection:inspect",
             check="deepseek_lab.experiment.inspection:check_inspection",
+            stdout_is_the_result=True,
         )
     )

@@ -10,5 +10,6 @@ if __name__ == "__main__":
             "preflight",
             "deepseek_lab.experiment.preflight:preflight",
             check="deepseek_lab.experiment.preflight:check_preflight",
+            stdout_is_the_result=True,
         )
     )

@@ -21,6 +21,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from deepseek_lab.advice import override
+from deepseek_lab.command_line import answered
 from deepseek_lab.config import ConfigError
 from deepseek_lab.metrics import describe
 
@@ -97,7 +99,7 @@ def run_trial(chosen: argparse.Namespace, number: int, overrides: list[str]) -> 
     """The metric of one run; None when it failed. Raises ConfigError when its command line was refused."""
     folder = chosen.logs / chosen.study / f"trial-{number:04d}"
     with folder.with_suffix(".log").open("w") as log:
-        command = [sys.executable, str(TRAIN), *overrides, f"hydra.run.dir={folder}"]
+        command = [sys.executable, str(TRAIN), *overrides, override("hydra.run.dir", folder)]
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code == 0:
         value = json.loads((folder / "summary.json").read_text())["metrics"].get(chosen.metric)
@@ -150,17 +152,18 @@ def _failed() -> Any:
 
 def main() -> int:
     chosen = parse(sys.argv[1:])
+    return answered(lambda: searched(chosen))
+
+
+def searched(chosen: argparse.Namespace) -> int:
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError:
-        print("error: needs optuna: pip install -e '.[optuna]'", file=sys.stderr)
-        return REFUSED
+        raise ConfigError("needs optuna: pip install -e '.[optuna]'") from None
     try:
         tune(chosen)
-    except (ConfigError, HydraException, KeyError) as error:
-        line = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]
-        print(f"error: {line}", file=sys.stderr)
-        return REFUSED
+    except (HydraException, KeyError) as error:
+        raise ConfigError(error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]) from error
     return 0
 
 

@@ -45,7 +45,7 @@ class Checkpointing(Checkpoint):
         self.folder = run_folder / "checkpoints"
         self.every = every
         self.keep = keep
-        self._asked: int | None = None  # the signal
+        self._asked: signal.Signals | None = None
         self._speaks = True
         self._handlers: dict[signal.Signals, Any] = {}
         self._before_the_run = {number: signal.getsignal(number) for number in STOPS}
@@ -63,7 +63,7 @@ class Checkpointing(Checkpoint):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = number
+        self._asked = signal.Signals(number)
         if self._speaks:
             name = "" if number == signal.SIGINT else f"{signal.Signals(number).name}: "
             print(f"\n{name}stopping after this step (Ctrl-C again stops at once)", file=sys.stderr, flush=True)

@@ -6,8 +6,8 @@ function and starts none. Nothing here imports torch, so `--help`, `--cfg job` a
 are answered in about a second.
 """
 
-from deepseek_lab.command_line.entry import run_command
+from deepseek_lab.command_line.entry import answered, run_command
 from deepseek_lab.command_line.naming import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.survey import run_survey
 
-__all__ = ["PROJECT_ROOT", "register_resolvers", "run_command", "run_survey"]
+__all__ = ["PROJECT_ROOT", "answered", "register_resolvers", "run_command", "run_survey"]

@@ -29,10 +29,12 @@ from deepseek_lab.command_line.run_lock import hold
 from deepseek_lab.command_line.shared_store import share_store
 from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeued_in_time
 from deepseek_lab.command_line.stale import treat_stale
+from deepseek_lab.command_line.terminal import lasting_terminal
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.config import ConfigError, nearest
 
 INTERRUPTED = 130
+_ASK_HYDRA = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 
 
 def read_arguments(argv: list[str]) -> Namespace:
@@ -157,6 +159,7 @@ def run_command(
     check: str | None = None,
     sheet_reads: str | None = None,
     config_dir: Path = PROJECT_ROOT / "conf",
+    stdout_is_the_result: bool = False,
 ) -> int:
     """Runs one script from its command line and returns its exit code.
 
@@ -166,17 +169,31 @@ def run_command(
         every job before the first starts
     sheet_reads: the same for a collection of the shape sheet's keys that the network reads itself,
         whatever leaves are chosen
+    stdout_is_the_result: see command_line/terminal
     Errors that a person can cause are one line on stderr; others keep their traceback.
     """
-    return answered(lambda: _run(config_name, function_path, check, sheet_reads, config_dir))
+    result = stdout_is_the_result or not _ASK_HYDRA.isdisjoint(sys.argv)
+    return answered(lambda: _run(config_name, function_path, check, sheet_reads, config_dir), result)
 
 
-def answered(command: Callable[[], int]) -> int:
-    """The exit code of a command; an error that a person can cause is one line, others keep their traceback."""
+def answered(command: Callable[[], int], stdout_is_the_result: bool = False) -> int:
+    """The exit code of a command; an error that a person can cause is one line, others keep their traceback.
+
+    stdout_is_the_result: where it could not be written the command has failed; elsewhere a line says so
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     watch()
     register_resolvers()
     share_store()
+    with lasting_terminal(stdout_is_the_result) as terminal:
+        code = _answered(command)
+        if lost := terminal.lost_output():
+            say(lost, "error" if stdout_is_the_result else "warning")
+            return code or int(stdout_is_the_result)
+        return code
+
+
+def _answered(command: Callable[[], int]) -> int:
     try:
         return command()
     except KeyboardInterrupt:
@@ -185,11 +202,9 @@ def answered(command: Callable[[], int]) -> int:
         # Lightning turns Ctrl-C into sys.exit(1) once its callbacks have saved.
         if isinstance(stop.__context__, KeyboardInterrupt):
             return INTERRUPTED
+        if stop.code in (None, 0):  # Hydra's own answers
+            return 0
         raise
-    except BrokenPipeError:
-        # The reader left (`--help | head`); nothing may be flushed to it on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         described = describe(error)
         if described is None:

@@ -26,7 +26,7 @@ def run_survey(
         imported when what the jobs share is known to be right
     config_name, sheet_reads: as for `run_command`
     """
-    return answered(lambda: _survey(config_name, function_path, sheet_reads, config_dir))
+    return answered(lambda: _survey(config_name, function_path, sheet_reads, config_dir), stdout_is_the_result=True)
 
 
 def _survey(config_name: str, function_path: str, sheet_reads: str | None, config_dir: Path) -> int:

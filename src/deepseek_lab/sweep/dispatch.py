@@ -140,7 +140,7 @@ class Dispatch:
 @contextmanager
 def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Mapping[int, Any]]:
     """What stops a run goes to `handler`, and who had it before is given; what the starter ignores (nohup) stays so."""
-    before = {}
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -148,5 +148,5 @@ def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Mappi
     try:
         yield before
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for taken, old in before.items():
+            signal.signal(taken, old)
