@@ -1,6 +1,7 @@
 """Every YAML under conf/ is composed, resolved and made into its Config; a new file is found by itself."""
 
 import inspect
+import re
 from dataclasses import fields
 from functools import cache
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepseek_lab.command_line import PROJECT_ROOT, register_resolvers
 from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
-from deepseek_lab.config import CheckedConfig
+from deepseek_lab.config import CheckedConfig, ConfigError
 from hydra_plugins.deepseek_lab.launcher import ProcessLauncher
 
 CONF = PROJECT_ROOT / "conf"
@@ -21,8 +22,8 @@ ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/**/*.yaml"))
 LAUNCHERS = [file for file in FILES if file.startswith("hydra/launcher/")]
 OPTIONS = [file for file in FILES if file not in LAUNCHERS]
-SHARED = {"model/base", "model/published", "data/base", "data/rows"}
-"""Files that others build on and that are no choice themselves."""
+SHARED = {option for option in OPTIONS if option.rpartition("/")[2].startswith("_")}
+"""Files that their neighbours build on and that are no choice themselves."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -102,10 +103,33 @@ def test_each_option_resolves_and_its_config_names_every_knob(option):
             assert knobs == set(node) - {"_target_"}, f"{key}: every knob stands in the YAML with its default"
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+def named_classes(option):
+    """The `_target_` that a file and the neighbours that it builds on name."""
+    content = yaml.safe_load((CONF / f"{option}.yaml").read_text())
+    bases = [
+        name
+        for name in content.get("defaults", ())
+        if isinstance(name, str) and re.fullmatch(r"\w+", name) and name != "_self_"
+    ]
+    siblings = [f"{option.rpartition('/')[0]}/{name}" for name in bases]
+    inherited = {target for sibling in siblings for target in named_classes(sibling)}
+    return inherited | ({content["_target_"]} if "_target_" in content else set())
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in SHARED])
 def test_only_leaves_name_classes_and_sheets_and_experiments_do_not(option):
-    text = (CONF / f"{option}.yaml").read_text()
-    if option in SHARED or option.split("/")[0] in {"model", "experts", "experiment", "ablation", "trainer", "debug"}:
-        assert "_target_" not in text
+    if option.split("/")[0] in {"model", "experts", "experiment", "ablation", "trainer", "debug"}:
+        assert "_target_" not in (CONF / f"{option}.yaml").read_text()
     else:
-        assert yaml.safe_load(text)["_target_"].startswith("deepseek_lab.")
+        (target,) = named_classes(option)
+        assert target.startswith("deepseek_lab.")
+
+
+def test_what_neighbours_share_is_no_choice():
+    with pytest.raises(ConfigError, match="has no option '_base'"):
+        composed("train", "balance=_base")
+
+
+def test_no_line_is_longer_than_a_screen():
+    long = [(path, n) for path in CONF.rglob("*.yaml") for n, line in enumerate(path.open(), 1) if len(line) > 141]
+    assert not long

@@ -62,3 +62,26 @@ def test_more_overrides_belong_to_a_step():
 def test_seeds_differ(seeds):
     with pytest.raises(ConfigError, match="seeds"):
         recipe({"a": {}}, seeds=seeds)
+
+
+def test_three_learning_rates_make_three_steps():
+    made = recipe(
+        {
+            "base": {},
+            "rl": {"start": "base", "what": "GRPO", "overrides": ["x=1"], "learning_rates": [1e-5, 1e-4, 1e-3]},
+        },
+        compare={"rl": ["base"], "base": ["rl"]},
+    ).build()
+    assert list(made.steps) == ["base", "rl_low", "rl_mid", "rl_high"]
+    assert made.steps["rl_mid"].overrides == ["x=1", "optimizer.lr=0.0001"]
+    assert made.steps["rl_mid"].what == "GRPO, learning rate 0.0001"
+    assert made.compare == {
+        **{arm: ["base"] for arm in ("rl_low", "rl_mid", "rl_high")},
+        "base": ["rl_low", "rl_mid", "rl_high"],
+    }
+
+
+@pytest.mark.parametrize("rates", [[1e-4], [1e-5, 1e-4, float("nan")], [0.0, 1e-4, 1e-3]])
+def test_learning_rates_are_three_numbers(rates):
+    with pytest.raises(ConfigError, match=r"steps\.a\.learning_rates must be three numbers"):
+        recipe({"a": {"learning_rates": rates}})

@@ -119,8 +119,9 @@ class Composer:
         return {str(k): choices[k] for k in choices if not str(k).startswith("hydra/")}
 
     def options(self, group: str) -> list[str]:
-        """The options of a choice group."""
-        return sorted(self._hydra.config_loader.get_group_options(group))
+        """The options of a choice group; files whose names begin with _ are what their neighbours share."""
+        names = self._hydra.config_loader.get_group_options(group)
+        return sorted(name for name in names if not name.startswith("_"))
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Overrides by Hydra's grammar; raises ConfigError for one that cannot be read."""
@@ -191,7 +192,7 @@ class Composer:
     def _missing(self, error: MissingConfigException) -> ConfigError:
         """An option, or a whole config file, that is not there."""
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        options = sorted(error.options or [])
+        options = sorted(name for name in error.options or [] if not name.startswith("_"))
         if option.startswith("submitit_"):
             return ConfigError("needs hydra-submitit-launcher: pip install -e '.[slurm]'", group)
         if not group or not options:

@@ -8,8 +8,9 @@ Left out: steps that depend on what an earlier one measured, but for costs: `equ
 steps as cost what others have cost, `at_tokens` and `at_flops` choose the checkpoint that a test measures.
 """
 
+import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from deepseek_lab.config import CheckedConfig, ConfigError, nearest
@@ -18,6 +19,7 @@ C = TypeVar("C", bound=CheckedConfig)
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 REFERENCE = re.compile(r"\{steps\.([^}]*)\}")
 Script = Literal["train", "evaluate", "rejection_sampling"]
+LEARNING_RATES = ("low", "mid", "high")
 START_KEY: dict[str, str] = {"train": "init_from", "evaluate": "checkpoint", "rejection_sampling": "checkpoint"}
 
 
@@ -29,7 +31,8 @@ class Step(CheckedConfig):
     minutes: how long it is expected to take, on two cores
     tests: which of the recipe's tests it gets; test_overrides: theirs for this step, how it is asked
     equal_flops: steps whose cost together (training and generation) a train step may spend
-    control: not on the road itself but beside it, to compare with
+    control: not part of the recipe itself but beside it, to compare with
+    learning_rates: three of them, low to high, make this step three: `<name>_low`, `<name>_mid` and `<name>_high`
     """
 
     script: Script = "train"
@@ -41,12 +44,30 @@ class Step(CheckedConfig):
     test_overrides: list[str] = field(default_factory=list)
     equal_flops: list[str] = field(default_factory=list)
     control: bool = False
+    learning_rates: list[float] = field(default_factory=list)
 
     def check(self) -> None:
         if self.minutes <= 0:
             raise ConfigError(f"must be above 0, not {self.minutes}", "minutes")
         if self.equal_flops and self.script != "train":
             raise ConfigError(f"belongs to a step that trains, not to script: {self.script}", "equal_flops")
+        rates = self.learning_rates
+        if rates and (len(rates) != len(LEARNING_RATES) or not all(math.isfinite(rate) and rate > 0 for rate in rates)):
+            raise ConfigError(f"must be three numbers above 0 (low, mid, high), not {rates}", "learning_rates")
+
+    def arms(self, name: str) -> dict[str, "Step"]:
+        """The step by its name, or one step for each of its learning rates."""
+        if not self.learning_rates:
+            return {name: self}
+        return {
+            f"{name}_{word}": replace(
+                self,
+                learning_rates=[],
+                what=f"{self.what}, learning rate {rate:g}",
+                overrides=[*self.overrides, f"optimizer.lr={rate!r}"],
+            )
+            for word, rate in zip(LEARNING_RATES, self.learning_rates, strict=True)
+        }
 
     @property
     def named(self) -> list[str]:
@@ -95,11 +116,11 @@ class Recipe:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CheckedConfig):
-        """name: of its folder; common: overrides of every step that trains, behind its own; seeds: a road for each.
+        """name: of its folder; common: overrides of every step that trains, after its own; seeds: a run for each.
 
-        more: overrides of single steps, behind these; so a recipe built on another changes a step without repeating it
-        compare: for a step the others that a report holds against it, question by question. Steps named `<arm>_low`,
-        `<arm>_mid` and `<arm>_high` are one arm at three learning rates: the test `tuning` says which of them counts
+        more: overrides of single steps, after these; so a recipe built on another changes a step without repeating it
+        compare: for a step the others that a report compares with it, question by question. Of a step with
+        `learning_rates` all three are compared: the test `tuning` chooses which of them counts
         """
 
         name: str
@@ -126,7 +147,7 @@ class Recipe:
             for name in self.more:
                 if name not in recipe.steps:
                     raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "more")
-            for name in [*self.compare, *(other for others in self.compare.values() for other in others)]:
+            for name in [*recipe.compare, *(other for others in recipe.compare.values() for other in others)]:
                 if name not in recipe.steps:
                     raise ConfigError(f"names no step: {name}{nearest(name, recipe.steps)}", "compare")
 
@@ -135,7 +156,14 @@ class Recipe:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.steps = {name: _read(Step, values, f"steps.{name}") for name, values in config.steps.items()}
+        written = {name: _read(Step, values, f"steps.{name}") for name, values in config.steps.items()}
+        arms = {name: step.arms(name) for name, step in written.items()}
+        self.steps = {name: step for each in arms.values() for name, step in each.items()}
+        self.compare = {
+            one: [arm for other in others for arm in arms.get(other, [other])]
+            for name, others in config.compare.items()
+            for one in arms.get(name, [name])
+        }
         self.tests = {name: _read(Measurement, values, f"tests.{name}") for name, values in config.tests.items()}
 
     def check_step(self, name: str, step: Step, earlier: list[str]) -> None:

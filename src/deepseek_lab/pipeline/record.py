@@ -23,7 +23,7 @@ def write_record(recipe: Recipe, steps: Sequence[PlannedStep], root: Path) -> No
     content = {
         "title": recipe.config.title,
         "seeds": list(recipe.config.seeds),
-        "compare": {name: list(others) for name, others in recipe.config.compare.items()},
+        "compare": recipe.compare,
         "tests": {name: test.what for name, test in recipe.tests.items()},
         "budgets": {name: list(test.budget) for name, test in recipe.tests.items() if test.budget},
         "steps": [_row(step, root) for step in steps],
