@@ -35,7 +35,7 @@ def test_both_forms_of_a_row_are_read(tmp_path):
         ({"chosen": messages("q", "a"), "rejected": messages("p", "b")}, "last answer alone"),
         ({"chosen": messages("q"), "rejected": messages("q")}, "last answer alone"),
         ({"chosen": messages("q", "a"), "rejected": messages("q", "a")}, "are the same"),
-        ({"chosen": "a"}, "list 'chosen'"),
+        ({"chosen": "a"}, "has no 'rejected'"),
     ],
 )
 def test_a_bad_row_is_named_with_its_cause(tmp_path, row, cause):

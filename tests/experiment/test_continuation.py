@@ -117,8 +117,11 @@ def test_wrong_input_is_one_line(generate, overrides, says):
         ('{"prompt": ""}', "at least one character"),
         ('{"prompt": "a", "messages": []}', "not both"),
         ('{"messages": []}', "at least one turn"),
-        ('{"prompt": "a"}\n{"messages": [{"role": "root", "content": ""}]}', ":2: role must be one of"),
-        ('{"messages": [3]}', 'needs "role" and "content"'),
+        (
+            '{"prompt": "a"}\n{"messages": [{"role": "root", "content": ""}]}',
+            ":2: a message needs a role of system, user, assistant, not 'root'",
+        ),
+        ('{"messages": [3]}', "needs 'role' and 'content'"),
         ("[" * 5000, "no json"),
     ],
 )

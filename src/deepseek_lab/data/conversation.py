@@ -6,13 +6,18 @@ The ids are those of `text.chat` and the template of the tokenizer's family (tes
 rendered text does not tell who said a token, so training data are written turn by turn. Text never spells a control
 token. Marked are the assistant's tokens and the end of its turn: what a model that answers must write itself.
 
-Left out: templates of other families, tools, thoughts kept apart from the answer.
+A thought kept apart from its answer is written as the family's template writes it: before the last answer, and
+nowhere else. What the model is shown of earlier turns has no thoughts either.
+
+Left out: templates of other families, tools.
 """
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,7 @@ from numpy.typing import NDArray
 from deepseek_lab.config import ConfigError
 from deepseek_lab.data.corpus import Corpus, Document
 from deepseek_lab.text.plain import PlainText
+from deepseek_lab.text.reasoning import CLOSE, OPEN, split_reasoning
 from deepseek_lab.text.tokenizer import Tokenizer
 from deepseek_lab.text.turn_marks import ASSISTANT, BEGIN_OF_TEXT, USER, marks_for
 
@@ -28,19 +34,42 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says."""
+    """What one side says; `trained`: whether a model learns to say it, where the assistant does."""
 
     role: Role
     content: str
+    reasoning: str = ""
+    trained: bool = True
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns under a name that decides their split, or `held_out_with` in its place."""
+    """Turns under a name that decides their split, or `held_out_with` in its place.
+
+    notes: what of its row is not read, and what is read in a way that needs saying
+    """
 
     name: str
     turns: tuple[Turn, ...]
     held_out_with: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def split_name(self) -> str:
+        """What decides the split."""
+        return self.name if self.held_out_with is None else self.held_out_with
+
+    @property
+    def texts(self) -> str:
+        """All that is said, line by line."""
+        return "\n".join(
+            text for turn in self.turns for text in (*([turn.reasoning] if turn.reasoning else []), turn.content)
+        )
+
+    @property
+    def thoughts_left_out(self) -> int:
+        """Thoughts of answers before the last, which are not written."""
+        return sum(answer_alone(turn.content) != turn.content or turn.reasoning != "" for turn in self.turns[:-1])
 
 
 @dataclass(frozen=True)
@@ -58,9 +87,20 @@ class ConversationCorpus(Corpus):
     def conversations(self) -> Iterator[Conversation]:
         """Every conversation, in the same order at each call. Raises DataError when there is none."""
 
+    @cached_property
+    def identity(self) -> str:
+        """As that of every corpus, and which answers are not learnt."""
+        whole = hashlib.sha256()
+        for one in self.conversations():
+            unlearnt = [str(place) for place, turn in enumerate(one.turns) if not turn.trained]
+            thoughts = [turn.reasoning for turn in one.turns if turn.reasoning]
+            for part in (one.name, one.texts, *unlearnt, *thoughts):
+                whole.update(hashlib.sha256(part.encode()).digest())
+        return whole.hexdigest()
+
     def documents(self) -> Iterator[Document]:
         for one in self.conversations():
-            yield Document(one.name, "\n".join(turn.content for turn in one.turns), one.held_out_with)
+            yield Document(one.name, one.texts, one.held_out_with)
 
 
 class ChatFormat:
@@ -85,21 +125,46 @@ class ChatFormat:
 
     def encode(self, turns: Sequence[Turn]) -> MarkedTokens:
         """The whole conversation."""
-        apart = [text for turn in turns for text in self._apart(turn)]
-        encoded = iter(self._plain.encode_batch(apart))
+        parts = [part for place, turn in enumerate(turns) for part in self._parts(turn, place == len(turns) - 1)]
+        encoded = iter(self._plain.encode_batch([piece for pieces, _ in parts for piece in pieces if _is_text(piece)]))
         ids = self._named(self._marks.begin)
         answer = [False] * len(ids)
-        for turn in turns:
-            opening = [*self._named(self._marks.before.get(turn.role)), *next(encoded)]
-            spoken = [*next(encoded), *self._named(self._marks.end.get(turn.role))]
-            ids += [*opening, *spoken, *self._after]
-            answer += [False] * len(opening) + [turn.role == "assistant"] * len(spoken) + [False] * len(self._after)
+        for pieces, said in parts:
+            own = [token for piece in pieces for token in (next(encoded) if _is_text(piece) else [piece])]
+            ids += own
+            answer += [said] * len(own)
         return MarkedTokens(np.array(ids, dtype=np.int64), np.array(answer, dtype=np.bool_))
 
-    def _apart(self, turn: Turn) -> tuple[str, str]:
-        """What is encoded on its own: what opens an answer stands in the prompt of one who generates it."""
+    def _parts(self, turn: Turn, last: bool) -> list[tuple[list[Any], bool]]:
+        """Texts and control tokens of a turn, and whether they are learnt.
+
+        What opens an answer is encoded on its own: it stands in the prompt of one who generates it.
+        """
+        before, end = (self._named(marks.get(turn.role)) for marks in (self._marks.before, self._marks.end))
         label = self._marks.label.get(turn.role, "")
-        return (label, turn.content) if turn.role == "assistant" else ("", label + turn.content)
+        if turn.role != "assistant":
+            return [([*before, label + turn.content, *end, *self._after], False)]
+        said = ([*(self._thought(turn) if last else [answer_alone(turn.content)]), *end], turn.trained)
+        return [([*before, label], False), said, (list(self._after), False)]
+
+    def _thought(self, turn: Turn) -> list[Any]:
+        """Thought and answer, as the templates have them; tags that the tokenizer has tokens for are these."""
+        if not turn.reasoning:
+            return [turn.content]
+        inside, behind = f"\n{turn.reasoning}\n", f"\n\n{turn.content}"
+        if OPEN in self._id and CLOSE in self._id:
+            return [self._id[OPEN], inside, self._id[CLOSE], behind]
+        return [OPEN + inside + CLOSE + behind]
 
     def _named(self, name: str | None) -> list[int]:
         return [] if name is None else [self._id[name]]
+
+
+def _is_text(piece: str | int) -> bool:
+    return isinstance(piece, str)
+
+
+def answer_alone(content: str) -> str:
+    """What the assistant said without the thought that it begins with."""
+    whole = content.lstrip().startswith(OPEN) and CLOSE in content
+    return split_reasoning(content).answer if whole else content

@@ -87,11 +87,19 @@ class PackedConversations:
     def __init__(self, split: AnsweredSplit, seq_len: int, pad_id: int, packing: bool = True) -> None:
         """`packing` false: one conversation a row."""
         self._split, self._pad_id, self._width = split, pad_id, seq_len + 1
-        lengths = np.minimum(np.diff(split.offsets), self._width)
+        whole = np.diff(split.offsets)
+        lengths = np.minimum(whole, self._width)
         said = np.concatenate([[0], np.cumsum(split.answer)])
         starts = split.offsets[:-1]
         usable = np.flatnonzero(said[starts + lengths] > said[starts])
         self._lengths = lengths
+        learnt = int((said[starts + whole] > said[starts]).sum())
+        self.misfits = {
+            "longer conversations are cut, and their ends not learnt": int((whole[usable] > self._width).sum()),
+            "conversations are left out, of which no answer is left": learnt - len(usable),
+            "conversations are left out that have no answer to learn": len(whole) - learnt,
+        }
+        """What was done with how many conversations that do not fit, in words."""
         if packing:
             bins = best_fit_decreasing(lengths[usable].tolist(), self._width)
             self._rows = [usable[one].tolist() for one in bins]

@@ -30,6 +30,11 @@ class Document:
     held_out_with: str | None = None
     """The name that decides the split instead, for documents that must go the same way."""
 
+    @property
+    def split_name(self) -> str:
+        """What decides the split."""
+        return self.name if self.held_out_with is None else self.held_out_with
+
 
 class Corpus(ABC):
     """Documents that can be read again and again, in the same order."""

@@ -1,6 +1,6 @@
 """Conversations and pairs of answers from the Hugging Face hub, or a local folder of the same form.
 
-Rows are read as those of files are: `messages`, or `prompt` and `completion`; `chosen` and `rejected`.
+Rows are read as those of files are (`chat_rows`).
 
 Left out: streaming (such sets fit on a disk), and columns of other names; map those once with `datasets`.
 """
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from deepseek_lab.config import DataError
+from deepseek_lab.data.chat_rows import READING, pair_of
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus
-from deepseek_lab.data.conversation_files import question_of, turns_of
+from deepseek_lab.data.conversation_files import conversations_in
 from deepseek_lab.data.corpus import CorpusConfig
 from deepseek_lab.data.hub import DownloadedHub, Hub
-from deepseek_lab.data.preference_pairs import Pair, PairCorpus, pair_of
+from deepseek_lab.data.preference_pairs import Pair, PairCorpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,12 @@ class _HubRows:
 
     @cached_property
     def identity(self) -> str:
-        return self.table.identity
+        return f"{self.table.identity} {READING}"
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every row with the place it stands at, without the columns that it leaves empty."""
+        """Every row with the place it stands at."""
         for number, row in enumerate(self.table.rows):
-            yield f"{self.table.config.name}, row {number}", {k: v for k, v in row.items() if v is not None}
+            yield f"{self.table.config.name}, row {number}", row
 
 
 class HubConversations(_HubRows, ConversationCorpus):
@@ -58,11 +58,7 @@ class HubConversations(_HubRows, ConversationCorpus):
             return HubConversations(self.table())
 
     def conversations(self) -> Iterator[Conversation]:
-        for number, (where, row) in enumerate(self.rows()):
-            turns = turns_of(row, where)
-            if turns[-1].role != "assistant":
-                raise DataError(f"{where}: the conversation ends without an answer of the assistant")
-            yield Conversation(str(number), turns, held_out_with=question_of(turns))
+        return conversations_in(self.rows())
 
 
 class HubPairs(_HubRows, PairCorpus):

@@ -8,6 +8,7 @@ their length is a choice of the run.
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from deepseek_lab.data.whole_folder import one_at_a_time, whole_folder
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 FORMAT = 2
+_LEFT_OUT = "a thought of an earlier turn is not written, as in the chat format"
 SAMPLE_QUESTION = "What is 12 + 7?"
 
 
@@ -110,11 +112,15 @@ def _make(
 ) -> None:
     chat = ChatFormat(tokenizer)
     parts: dict[Split, list[Any]] = {split: [] for split in SPLITS}
+    notes: Counter[str] = Counter()
     for one in corpus.conversations():
-        split = split_of(one.held_out_with or one.name, config.validation_share, config.test_share)
+        split = split_of(one.split_name, config.validation_share, config.test_share)
         parts[split].append(chat.encode(one.turns))
+        notes.update(one.notes)
+        notes.update([_LEFT_OUT] * one.thoughts_left_out)
     splits = {split: _save_split(folder, split, marked) for split, marked in parts.items()}
-    (folder / "manifest.json").write_text(json.dumps({**about, "splits": splits}, indent=2), encoding="utf-8")
+    content = {**about, "splits": splits, "notes": notes}
+    (folder / "manifest.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _save_split(folder: Path, split: Split, marked: Iterable[Any]) -> dict[str, int]:

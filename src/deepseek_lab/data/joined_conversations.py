@@ -42,4 +42,4 @@ class JoinedConversations(ConversationCorpus):
     def conversations(self) -> Iterator[Conversation]:
         for name, corpus in self.corpora.items():
             for one in corpus.conversations():
-                yield replace(one, name=f"{name} {one.name}", held_out_with=one.held_out_with or one.name)
+                yield replace(one, name=f"{name} {one.name}", held_out_with=one.split_name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deepseek_lab.config import DataError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.data.conversation_packing import AnsweredSplit
 from deepseek_lab.data.corpus import SPLITS, Split
@@ -55,8 +56,12 @@ class PairRows:
     def __init__(self, split: AnsweredSplit, seq_len: int, pad: int, first: int) -> None:
         """`first`: the number of this split's first pair."""
         self._split, self._pad, self._first = split, pad, first
-        lengths_P2 = np.diff(split.offsets).reshape(-1, 2)
-        self._pairs = np.flatnonzero((lengths_P2 <= seq_len + 1).all(1))
+        lengths = np.diff(split.offsets)
+        if len(lengths) % 2:
+            raise DataError(f"{len(lengths)} answers are no pairs: one has lost its partner")
+        self._pairs = np.flatnonzero((lengths.reshape(-1, 2) <= seq_len + 1).all(1))
+        self.misfits = {"longer pairs are left out": len(lengths) // 2 - len(self._pairs)}
+        """How many pairs do not fit, in words."""
 
     @property
     def n_rows(self) -> int:
@@ -74,8 +79,19 @@ class PairRows:
         inside = place < ends[..., None]
         place = np.minimum(place, len(self._split.ids) - 1)
         tokens = np.where(inside, self._split.ids[place].astype(np.int64), self._pad)
-        arrays = (tokens, inside, self._split.answer[place] & inside, rows_B + self._first)
+        answer = self._split.answer[place] & inside
+        _require_partners(tokens, answer)
+        arrays = (tokens, inside, answer, rows_B + self._first)
         return PairBatch(*map(torch.from_numpy, arrays))
+
+
+def _require_partners(tokens_P2T1: NDArray[np.int64], answer_P2T1: NDArray[np.bool_]) -> None:
+    """Raises DataError unless both sides of every pair ask the same and answer it."""
+    begin_P21 = answer_P2T1.argmax(-1)[..., None]
+    asked_P2T1 = np.arange(tokens_P2T1.shape[-1]) < begin_P21
+    same = (begin_P21[:, 0] == begin_P21[:, 1]).all() and answer_P2T1.any(-1).all()
+    if not same or not ((tokens_P2T1[:, 0] == tokens_P2T1[:, 1]) | ~asked_P2T1[:, 0]).all():
+        raise DataError("a chosen and a rejected answer are not to the same question: a pair has lost its partner")
 
 
 class PreferenceData(RowData):

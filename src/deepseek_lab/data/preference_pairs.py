@@ -1,9 +1,6 @@
 """Pairs of answers to the same question, of which one is preferred: from files, or made by a hidden rule.
 
-Files are jsonl in the forms that preference sets are published in (`messages` as in `conversation_files`):
-
-    {"prompt": "…", "chosen": "…", "rejected": "…"}
-    {"chosen": [messages …], "rejected": [messages …]}        both with the question in them
+Files are jsonl in the forms that preference sets are published in (`chat_rows`).
 
 The embedded pairs take questions and right answers of `embedded_instructions` and dress each answer up twice;
 the hidden rule prefers fewer words around it, and a right answer to a wrong one before all. What a model has
@@ -17,25 +14,18 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.config import ConfigError
+from deepseek_lab.data.chat_rows import Pair as Pair
+from deepseek_lab.data.chat_rows import pair_of
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Turn
-from deepseek_lab.data.conversation_files import JsonLines, question_of, turns_in
+from deepseek_lab.data.conversation_files import JsonLines, question_of
 from deepseek_lab.data.corpus import CorpusConfig
 from deepseek_lab.data.embedded_instructions import EmbeddedInstructions
 from deepseek_lab.jsonl import jsonl_files
 
 BEFORE = ("", "Sure! ", "Well, let me think about that. ", "As an assistant I am glad to help: ")
 AFTER = ("", " Thank you for asking.", " I hope that this answer helps you a lot.")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two whole conversations that differ in their last answer."""
-
-    chosen: tuple[Turn, ...]
-    rejected: tuple[Turn, ...]
 
 
 class PairCorpus(ConversationCorpus):
@@ -48,8 +38,8 @@ class PairCorpus(ConversationCorpus):
     def conversations(self) -> Iterator[Conversation]:
         for number, pair in enumerate(self.pairs()):
             question = question_of(pair.chosen)
-            yield Conversation(f"{number} chosen", pair.chosen, held_out_with=question)
-            yield Conversation(f"{number} rejected", pair.rejected, held_out_with=question)
+            yield Conversation(f"{number} chosen", pair.chosen, question, pair.notes)
+            yield Conversation(f"{number} rejected", pair.rejected, question)
 
 
 class PairFiles(JsonLines, PairCorpus):
@@ -65,20 +55,6 @@ class PairFiles(JsonLines, PairCorpus):
     def pairs(self) -> Iterator[Pair]:
         for where, row in self.rows():
             yield pair_of(row, where)
-
-
-def pair_of(row: dict[str, Any], where: str) -> Pair:
-    """One row in either form. Raises DataError, naming the place, for anything else."""
-    if all(isinstance(row.get(key), str) for key in ("prompt", "chosen", "rejected")):
-        question = Turn("user", row["prompt"])
-        answers = (Turn("assistant", row[key]) for key in ("chosen", "rejected"))
-        return Pair(*((question, answer) for answer in answers))
-    chosen, rejected = (turns_in(row.get(key), where, key) for key in ("chosen", "rejected"))
-    if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
-        raise DataError(f"{where}: chosen and rejected must differ in the assistant's last answer alone")
-    if chosen == rejected:
-        raise DataError(f"{where}: chosen and rejected are the same")
-    return Pair(chosen, rejected)
 
 
 class EmbeddedPreferences(PairCorpus):

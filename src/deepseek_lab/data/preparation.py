@@ -130,8 +130,7 @@ class Preparation:
 
     def _documents(self, corpus: Corpus) -> Iterator[tuple[Document, Split]]:
         for document in corpus.documents():
-            name = document.held_out_with or document.name
-            yield document, split_of(name, self.validation_share, self.test_share)
+            yield document, split_of(document.split_name, self.validation_share, self.test_share)
 
     def _training_texts(self, corpus: Corpus) -> Iterator[str]:
         """Training text, `tokenizer_bytes` of it and the rest of a document."""

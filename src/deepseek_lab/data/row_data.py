@@ -6,7 +6,8 @@ alone decide; ranks read disjoint slices of a step; validation reads in order.
 Left out: what a row is (`gather` of a split), batch ramps.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.data.chat_rows import counted
 from deepseek_lab.data.conversation import ConversationCorpus
 from deepseek_lab.data.corpus import CorpusConfig, Split
 from deepseek_lab.data.micro_batches import micro_batch_size
@@ -27,6 +29,10 @@ class Rows(Protocol):
     @property
     def n_rows(self) -> int:
         """How many there are."""
+
+    @property
+    def misfits(self) -> Mapping[str, int]:
+        """What was done with how many of those that do not fit, in words."""
 
     def gather(self, rows_B: NDArray[np.int64]) -> Any:
         """The rows of these numbers as one batch, which has `cut(size)`."""
@@ -94,6 +100,16 @@ class RowData:
         if not rows.n_rows:
             raise DataError(f"the {split} split holds nothing that fits data.seq_len = {self.config.seq_len}")
         return rows
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the data is not used, or used in a way that needs saying: one line each."""
+        misfits: Counter[str] = Counter()
+        for rows in self._splits.values():
+            misfits.update(rows.misfits)
+        read = Counter(self.manifest.get("notes", {}))
+        lines = [f"data.seq_len = {self.config.seq_len}: {counted(misfits)}"] if misfits.total() else []
+        return [*lines, *([f"data.corpus: {counted(read)}"] if read else [])]
 
     def baselines(self) -> dict[str, float]:
         """Figures that a network must beat; none are known here."""

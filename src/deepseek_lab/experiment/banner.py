@@ -1,8 +1,10 @@
 """What a run prints before its first step: where, how large, how long, how to watch it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from deepseek_lab.planning.counts import Counts
 
@@ -37,8 +39,9 @@ def print_banner(
     first_step: int,
     max_steps: int,
     precision: str,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Six lines; the time is a guess at an assumed share of the hardware's peak."""
+    """Six lines, and what there is to say of the data; the time is a guess at an assumed share of the peak."""
     params = f"{quantity(counts.total_params)} parameters"
     if counts.active_params != counts.total_params:
         params += f", {quantity(counts.active_params)} active"
@@ -56,5 +59,5 @@ def print_banner(
         ("time", time),
         ("curves", f"tensorboard --logdir {run_folder.parent}"),
     ]
-    for name, text in lines:
+    for name, text in [*lines, *(("data", escape(note)) for note in notes)]:
         console.print(f"[bold]{name:>7}[/bold]  {text}", highlight=False, soft_wrap=True)

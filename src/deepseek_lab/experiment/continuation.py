@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.command_line.outcome import say
 from deepseek_lab.config import ConfigError
+from deepseek_lab.data.chat_rows import counted
 from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.experiment.prompts import Prompt
 from deepseek_lab.experiment.shown import Shown, require_healthy, visible
@@ -34,6 +37,8 @@ def generate(cfg: DictConfig) -> None:
     check_generation(cfg)
     wish, sampling = Wish.of(cfg), sampling_of(cfg)
     prompts = [] if wish.talks else wish.asked()
+    if notes := counted(Counter(note for prompt in prompts for note in prompt.notes)):
+        say(f"{wish.prompts}: {notes}", "note")
     speaker = load_speaker(cfg)
     if wish.talks:
         from deepseek_lab.experiment.conversation import converse

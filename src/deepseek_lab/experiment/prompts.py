@@ -1,11 +1,12 @@
-"""Prompts from a file: lines of text, or jsonl with `prompt` or `messages`."""
+"""Prompts from a file: lines of text, or jsonl with `prompt` or `messages` in the forms of `chat_rows`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError, nearest
+from deepseek_lab.data.chat_rows import prompt_of
 from deepseek_lab.text.chat import Message
 
 FORMATS = (".txt", ".jsonl")
@@ -17,13 +18,20 @@ class Prompt:
 
     text: str = ""
     messages: tuple[Message, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What of its row is not read."""
 
     @property
     def as_data(self) -> dict[str, Any]:
         """How it stands in a file."""
         if not self.messages:
             return {"prompt": self.text}
-        return {"messages": [{"role": m.role, "content": m.content} for m in self.messages]}
+        return {"messages": [_as_row(message) for message in self.messages]}
+
+
+def _as_row(message: Message) -> dict[str, str]:
+    thought = {"reasoning_content": message.reasoning} if message.reasoning else {}
+    return {"role": message.role, "content": message.content, **thought}
 
 
 def read_prompts(path: str) -> list[Prompt]:
@@ -54,26 +62,10 @@ def _of_json(line: str, where: str) -> Prompt:
         row = json.loads(line)
     except (ValueError, RecursionError):
         raise DataError(f"{where}: no json") from None
-    if not isinstance(row, dict) or ("prompt" in row) == ("messages" in row):
-        raise DataError(f'{where}: needs "prompt" or "messages", and not both')
-    if "prompt" in row:
-        if not isinstance(row["prompt"], str) or not row["prompt"]:
-            raise DataError(f'{where}: "prompt" must be a text of at least one character')
-        return Prompt(row["prompt"])
-    return Prompt(messages=tuple(_message(turn, where) for turn in _turns(row["messages"], where)))
-
-
-def _turns(turns: Any, where: str) -> list[Any]:
-    if not isinstance(turns, list) or not turns:
-        raise DataError(f'{where}: "messages" must be a list of at least one turn')
-    return turns
-
-
-def _message(turn: Any, where: str) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise DataError(f'{where}: a turn needs "role" and "content", both texts')
-    try:
-        return Message(role=role, content=content)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+    if not isinstance(row, dict):
+        raise DataError(f'{where}: needs an object with "prompt" or "messages"')
+    asked, notes = prompt_of(row, where)
+    if isinstance(asked, str):
+        return Prompt(asked, notes=notes)
+    turns = (Message(role=turn.role, content=turn.content, reasoning=turn.reasoning) for turn in asked)
+    return Prompt(messages=tuple(turns), notes=notes)

@@ -178,7 +178,8 @@ class TrainingRun:
         tokens = tokens_in(max_steps)
         left = tokens - tokens_in(self.first_step)
         said = coverage(self.model, self.configs.precision, self._device_type())
-        print_banner(self.console, self.folder, self.counts, tokens, left, peak, self.first_step, max_steps, said)
+        steps, notes = (self.first_step, max_steps), getattr(self.data, "notes", ())
+        print_banner(self.console, self.folder, self.counts, tokens, left, peak, *steps, said, notes)
         trainer = self._trainer(peak)
         with lost_ranks_named(self.folder):
             trainer.fit(self.stage, ckpt_path=self.checkpoint)

@@ -61,4 +61,6 @@ class Wish(CheckedConfig):
         """`prompt` as the user's turn, behind the system's."""
         opening = () if self.system is None else (Message(role="system", content=self.system),)
         turns = prompt.messages or (Message(role="user", content=prompt.text),)
-        return Prompt(messages=(*opening, *turns))
+        if opening and turns[0].role == "system":
+            raise ConfigError("and a system message of prompts cannot both be given", "system")
+        return Prompt(messages=(*opening, *turns), notes=prompt.notes)
