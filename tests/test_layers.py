@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "deepseek_lab"
 
 LAYERS = [
     {"config"},
-    {"advice", "metrics", "seams", "source", "jsonl"},
+    {"advice", "metrics", "processor", "seams", "source", "jsonl"},
     {"model", "objectives", "precision", "optim", "tasks", "text"},
     {"generation", "checkpoint", "data", "planning"},
     {"rollout"},

@@ -55,6 +55,10 @@ def assert_goes_on_to_the_same_bits(folder: Path, whole: Path) -> None:
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+def test_a_checkpoint_says_with_how_many_threads_its_sums_were_added(whole):
+    assert read_checkpoint(latest_checkpoint(whole))["run"]["n_threads"] == torch.get_num_threads()
+
+
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_every_signal_that_asks_to_stop_saves_the_step_and_the_run_goes_on(tmp_path, whole, number):
     with pytest.raises(Interrupted, match="stopped after step 3 of 8, nothing is lost; to go on: python scripts/train"):

@@ -21,7 +21,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.sweep.slots import THREADS, usable_cores
+from deepseek_lab.processor import usable_cores
+from deepseek_lab.sweep.slots import THREADS
 
 STEPS = {"nano": 100, "micro": 60}
 """Optimiser steps of a job, by the model's size: about ten seconds on one core."""

@@ -31,6 +31,7 @@ from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeu
 from deepseek_lab.command_line.stale import treat_stale
 from deepseek_lab.command_line.terminal import lasting_terminal
 from deepseek_lab.command_line.unread import unread_sheet_keys
+from deepseek_lab.command_line.waiting import wait_asleep_if_busy
 from deepseek_lab.config import ConfigError, nearest
 
 INTERRUPTED = 130
@@ -127,6 +128,7 @@ def planned(
             by = "a sweep's job" if in_a_sweep() else started().by
             raise ConfigError(f"starts its own processes; type it once, without {by}", "a sweep")
         jobs = expand(composer, args.overrides, sweep)
+        wait_asleep_if_busy()
         check_jobs(jobs, check_path, sweep)
         warn_unread(composer, args.overrides, jobs, reads)
         if sweep:

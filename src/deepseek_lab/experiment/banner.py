@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from deepseek_lab.advice import typed
 from deepseek_lab.planning.counts import Counts
 
 ASSUMED_MFU = 0.3
@@ -57,7 +58,13 @@ def print_banner(
         ("numbers", precision),
         ("steps", f"{first_step:,} to {max_steps:,}; {quantity(tokens)} tokens in all"),
         ("time", time),
-        ("curves", f"tensorboard --logdir {run_folder.parent}"),
+        ("curves", typed(["tensorboard", "--logdir", str(run_folder.parent)])),
     ]
-    for name, text in [*lines, *(("data", escape(note)) for note in notes)]:
-        console.print(f"[bold]{name:>7}[/bold]  {text}", highlight=False, soft_wrap=True)
+    for name, text in [*lines, *(("data", note) for note in notes)]:
+        print_note(console, name, text)
+
+
+def print_note(console: Console, name: str, text: str) -> None:
+    """A line of the banner, or one below it; nothing for an empty text. Brackets in it are no markup."""
+    if text:
+        console.print(Text.assemble((f"{name:>7}", "bold"), f"  {text}"), soft_wrap=True)

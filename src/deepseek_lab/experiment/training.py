@@ -8,6 +8,7 @@ import contextlib
 import json
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from deepseek_lab.callbacks.busy_machine import BusyMachine
 from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.callbacks.expert_load import ExpertLoad
 from deepseek_lab.callbacks.profile import Profile
@@ -32,7 +34,7 @@ from deepseek_lab.checkpoint.first_rank import unread_weights
 from deepseek_lab.checkpoint.located import checkpoints_in, latest_checkpoint
 from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.command_line.ranks import started
-from deepseek_lab.experiment.banner import print_banner
+from deepseek_lab.experiment.banner import print_banner, print_note
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.compiling import arrange_passes
 from deepseek_lab.experiment.configs import read_configs
@@ -42,7 +44,7 @@ from deepseek_lab.experiment.freed_memory import keep_freed_memory
 from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model, take_head
 from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_at_a_time, strategy
 from deepseek_lab.experiment.quiet import quiet_lightning
-from deepseek_lab.experiment.threads import default_threads, use_threads
+from deepseek_lab.experiment.threads import threads_of_run, use_threads
 from deepseek_lab.generation import generate
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.counts import count
@@ -106,7 +108,8 @@ class TrainingRun:
         with contextlib.nullcontext() if self.is_first else unread_weights():  # they come when the ranks are connected
             self.model = self._model()
             self.counts = count(self.model, self.configs.data.seq_len)
-            use_threads(self.configs.trainer.n_threads or self._default_threads())
+            self.threads = threads_of_run(self.configs, self.counts, saved, self._device_type())
+            use_threads(self.threads.number)
             self.stage = self._stage()
         if saved:
             self.stage.require_same_run(saved, companions_read=self.is_first)
@@ -138,11 +141,6 @@ class TrainingRun:
     def _starts_from(self) -> str | None:
         """The run whose weights are taken; None where a checkpoint of this one holds them, or nothing does."""
         return None if self.checkpoint else self.cfg.init_from
-
-    def _default_threads(self) -> int | None:
-        data, ranks = self.configs.data, self.configs.trainer.world_size
-        rows = data.micro_batch_size or data.batch_size // ranks
-        return default_threads(rows * data.seq_len * self.counts.flops_per_token, self._device_type() == "cpu")
 
     def _stage(self) -> Stage:
         c = self.configs
@@ -180,6 +178,7 @@ class TrainingRun:
         said = coverage(self.model, self.configs.precision, self._device_type())
         steps, notes = (self.first_step, max_steps), getattr(self.data, "notes", ())
         print_banner(self.console, self.folder, self.counts, tokens, left, peak, *steps, said, notes)
+        print_note(self.console, "threads", self.threads.why)
         trainer = self._trainer(peak)
         with lost_ranks_named(self.folder):
             trainer.fit(self.stage, ckpt_path=self.checkpoint)
@@ -218,6 +217,7 @@ class TrainingRun:
                 Transcripts(self.folder, resume_step),
                 Provenance(self.folder, self.configs.seed, self.data.manifest),
                 ProgressLine(self.console),
+                BusyMachine(self.folder, partial(print_note, self.console, "busy")),
                 Summary(self.folder, self._facts()),
                 Checkpointing(self.folder, settings.checkpoint_every, settings.keep_checkpoints),
             ],

@@ -5,7 +5,8 @@ passes over finished steps; one that was cut off goes on from its last checkpoin
 and stop; when this process is killed, its step ends with it.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,10 +21,11 @@ from deepseek_lab.pipeline.minutes import minutes_table
 from deepseek_lab.pipeline.planned import PlannedStep, planned
 from deepseek_lab.pipeline.record import write_record
 from deepseek_lab.pipeline.spending import chosen_checkpoint
+from deepseek_lab.processor import Moment, free_cores, now, others, usable_cores
 from deepseek_lab.report.road_report import write_road_report
 from deepseek_lab.sweep.dispatch import Dispatch
 from deepseek_lab.sweep.job_process import PlannedJob
-from deepseek_lab.sweep.slots import Needs, Slots, usable_cores
+from deepseek_lab.sweep.slots import Needs, Slots
 
 
 class StepError(RuntimeError):
@@ -41,10 +43,26 @@ def run(cfg: DictConfig) -> None:
         for number, step in enumerate(steps, start=1):
             if not step.job.finished:
                 console.print(f"{number} of {len(steps)}: {step.key}", highlight=False)
-                run_step(step, cfg.n_threads or usable_cores())
+                run_step(step, cfg.n_threads or free_threads(console))
                 write_record(recipe, steps, root)
         console.print(minutes_table(recipe.config.title, steps))
         console.print(f"report  {write_road_report(root)}", highlight=False, soft_wrap=True)
+
+
+def free_threads(console: Console, seconds: float = 0.5, look: Callable[[], Moment] = now) -> int:
+    """A thread for each core that other programs leave, seen for `seconds`; says so where they take some.
+
+    A step that goes on keeps the threads that it began with (experiment/threads).
+    """
+    since = look()
+    time.sleep(seconds)
+    theirs = others(since, look())
+    free = free_cores(theirs)
+    if free is not None and free < usable_cores():
+        cores = usable_cores()
+        line = f"other programs keep {theirs:.1f} of {cores} cores busy: {free} computes (n_threads={cores} takes all)"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return free or usable_cores()
 
 
 def up_to(steps: Sequence[PlannedStep], last: str | None) -> list[PlannedStep]:

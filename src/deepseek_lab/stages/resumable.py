@@ -65,6 +65,7 @@ class Resumable(Recording):
             "window": self.window.state_dict(self.over_ranks),
             "latest": dict(self.latest),
             "random": random_state.capture(self.device),
+            "n_threads": torch.get_num_threads(),  # in their order sums are added up
         }
 
     def require_same_run(self, checkpoint: dict[str, Any], companions_read: bool = True) -> None:

@@ -86,8 +86,3 @@ def visible_gpus() -> list[str]:
 
     names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return (names or [str(index) for index in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

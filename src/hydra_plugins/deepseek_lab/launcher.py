@@ -66,7 +66,8 @@ class ProcessLauncher(Launcher):
         return config
 
     def _slots(self, jobs: Sequence["PlannedJob"]) -> "Slots":
-        from deepseek_lab.sweep.slots import Slots, usable_cores, visible_gpus
+        from deepseek_lab.processor import usable_cores
+        from deepseek_lab.sweep.slots import Slots, visible_gpus
 
         gpus = visible_gpus() if any(job.needs.gpu for job in jobs) else []
         return Slots([job.needs for job in jobs], gpus, usable_cores(), self.jobs_at_once)
