@@ -14,7 +14,7 @@ import torch
 from deepseek_lab.checkpoint.fingerprint import fingerprint
 from deepseek_lab.checkpoint.huggingface.tensor_file import TensorFile
 from deepseek_lab.command_line import PROJECT_ROOT
-from deepseek_lab.stages.base import Stage
+from deepseek_lab.stages.loop.stage import Stage
 
 
 def watch(note: Path) -> None:

@@ -10,7 +10,7 @@ from deepseek_lab.config import ConfigError, DataError
 
 
 class _Stop(RuntimeError):
-    __module__ = "deepseek_lab.stages.base"
+    __module__ = "deepseek_lab.stages.loop.stage"
 
 
 def _wrapped():

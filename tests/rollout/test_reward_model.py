@@ -80,7 +80,7 @@ def test_a_stage_learns_from_it_and_names_it(kind: str, tmp_path: Path) -> None:
     tiny_trainer(tmp_path, max_steps=1, log_every=1, validate_every=5).fit(stage)
     (row,) = rows(tmp_path)
     assert row["rewards/reward_model/mean"] != 0
-    assert stage._identity()["reward_model"] == fingerprint(value_model())
+    assert stage.resumable.identity()["reward_model"] == fingerprint(value_model())
 
 
 def test_a_rank_to_which_its_numbers_come_later_builds_the_stage_all_the_same(tmp_path: Path) -> None:

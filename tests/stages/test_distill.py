@@ -108,7 +108,7 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(teacher: str, tmp_path:
     resumed.fit(again, ckpt_path=parts / "checkpoints" / "step_00000003.ckpt")
     for ours, theirs in zip(again.model.parameters(), stage.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert json.dumps(again.latest["train/divergence"]) == json.dumps(stage.latest["train/divergence"])
+    assert json.dumps(again.records.latest["train/divergence"]) == json.dumps(stage.records.latest["train/divergence"])
 
 
 def test_a_run_does_not_go_on_with_another_teacher(teacher: str, tmp_path: Any) -> None:

@@ -27,8 +27,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from deepseek_lab.advice import resume_command
 from deepseek_lab.checkpoint.atomic import PARTIAL
 from deepseek_lab.checkpoint.located import checkpoint_name, checkpoints_in
-from deepseek_lab.stages.base import Stage
 from deepseek_lab.stages.errors import Interrupted
+from deepseek_lab.stages.loop.stage import Stage
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Ctrl-C, the system, a closed terminal, and the two by which schedulers announce the end of a job's time."""
@@ -110,7 +110,7 @@ class Checkpointing(Checkpoint):
     def _save(self, trainer: Trainer, stage: Stage) -> None:
         started = time.monotonic()
         stage.require_finite()
-        stage.flush_loggers(to_disk=True)
+        stage.records.flush(to_disk=True)
         trainer.save_checkpoint(self.folder / checkpoint_name(stage.steps_done), weights_only=False)
         if trainer.is_global_zero:
             for old in checkpoints_in(self.folder)[: -self.keep]:

@@ -23,8 +23,8 @@ class ExpertLoad(Callback):
         loads = [(layer, load_E.cpu()) for layer, load_E in pl_module.expert_load]
         for layer, load_E in loads:
             share_E = load_E.double() / load_E.sum().clamp_min(1)
-            pl_module.record_histogram(f"moe/layer_{layer}/load", share_E.tolist())
-        pl_module.record(
+            pl_module.records.histogram(f"moe/layer_{layer}/load", share_E.tolist())
+        pl_module.records.scalars(
             {
                 "moe/load_max_over_mean": _mean([load_max_over_mean(load_E) for _, load_E in loads]),
                 "moe/load_entropy": _mean([load_entropy(load_E) for _, load_E in loads]),

@@ -42,9 +42,9 @@ class ProgressLine(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the bar."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=pl_module.steps_done, description=status(pl_module.latest))
+            self._bar.update(self._task, completed=pl_module.steps_done, description=status(pl_module.records.latest))
         elif trainer.is_global_zero:
-            self._print_tenth(pl_module.steps_done, trainer.max_steps, pl_module.latest)
+            self._print_tenth(pl_module.steps_done, trainer.max_steps, pl_module.records.latest)
 
     def _print_tenth(self, step: int, max_steps: int, latest: dict[str, float]) -> None:
         tenth = 10 * step // max_steps

@@ -38,7 +38,7 @@ class Quantisation(Callback):
             values[f"fp8/{kind}/underflow_share"] = seen.underflow_share(kind)
             values[f"fp8/{kind}/amax"] = seen.amax[kind]
             share = seen.scales[kind] / seen.scales[kind].sum().clamp_min(1)
-            pl_module.record_histogram(f"fp8/{kind}/scale", share.tolist(), LOWEST_EXPONENT)
+            pl_module.records.histogram(f"fp8/{kind}/scale", share.tolist(), LOWEST_EXPONENT)
         if seen.relative_error is not None:
             values["fp8/relative_error"] = seen.relative_error
-        pl_module.record(values)
+        pl_module.records.scalars(values)

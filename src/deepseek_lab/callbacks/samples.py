@@ -25,4 +25,4 @@ class Samples(Callback):
             return
         with random_state.untouched(pl_module.device):
             text = self.sampler()
-        pl_module.record_text("sample", text)
+        pl_module.records.text("sample", text)

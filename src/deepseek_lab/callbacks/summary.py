@@ -35,15 +35,15 @@ class Summary(Callback):
         """Also after a resume that found nothing left to train."""
         if not trainer.is_global_zero or not pl_module.is_last_step:
             return
-        pl_module.flush_loggers()
+        pl_module.records.flush()
         content = {
             **self.facts,
             "steps": pl_module.steps_done,
             "tokens": int(pl_module.tokens_seen),
             "seconds": self._seconds(trainer),
             "tokens_per_second": self._median_speed(),
-            **({"reproducible": False} if pl_module.latest.get("sampling/timeouts") else {}),
-            "metrics": dict(sorted(pl_module.latest.items())),
+            **({"reproducible": False} if pl_module.records.latest.get("sampling/timeouts") else {}),
+            "metrics": dict(sorted(pl_module.records.latest.items())),
         }
         write_text_atomically(self.run_folder / "summary.json", json.dumps(content, indent=2, default=str) + "\n")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from deepseek_lab.stages.base import Stage
+from deepseek_lab.stages.loop.stage import Stage
 
 
 def resident_bytes() -> int:
@@ -54,8 +54,8 @@ class Throughput(Callback):
         self._count_seconds(pl_module)
         if not pl_module.log_due:
             return
-        pl_module.record({"perf/seconds": self.seconds})
-        now, tokens = self._now(pl_module), int(pl_module.latest["train/tokens"])
+        pl_module.records.scalars({"perf/seconds": self.seconds})
+        now, tokens = self._now(pl_module), int(pl_module.records.latest["train/tokens"])
         if self._mark is not None and now > self._mark[0]:
             self._record(pl_module, (tokens - self._mark[1]) / (now - self._mark[0]), trainer.world_size)
         self._mark = (now, tokens)
@@ -66,7 +66,7 @@ class Throughput(Callback):
         values = {"perf/tokens_per_second": speed, "perf/memory_bytes": float(memory)}
         if self.flops_per_token and self.peak_flops:
             values["perf/mfu"] = speed * self.flops_per_token / (self.peak_flops * n_devices)
-        stage.record(values)
+        stage.records.scalars(values)
 
     def _count_seconds(self, stage: Stage) -> None:
         now = self._now(stage)

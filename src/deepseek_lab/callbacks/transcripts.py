@@ -31,7 +31,7 @@ class Transcripts(Callback):
         self._file.add(pl_module.steps_done, {"groups": groups})
         self._file.write()
         shown = next((group for group in groups if _has_spread(group)), groups[0])
-        pl_module.record_text("completions", table(shown))
+        pl_module.records.text("completions", table(shown))
 
 
 def with_numbers(groups: Sequence[Group], numbers: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ from deepseek_lab.planning.counts import count
 from deepseek_lab.precision.coverage import coverage
 from deepseek_lab.precision.recipe import Float8
 from deepseek_lab.precision.selection import peak_format
-from deepseek_lab.stages.base import Stage
+from deepseek_lab.stages.loop.stage import Stage
 from deepseek_lab.stages.pair_configs import RewardConfig
 from deepseek_lab.stages.reward import RewardStage
 from deepseek_lab.trainer_plugins.checkpoint_io import AtomicCheckpointIO
@@ -77,7 +77,7 @@ def train(cfg: DictConfig) -> float:
     quiet_lightning()
     run = TrainingRun(cfg, folder)
     run.fit()
-    return run.stage.latest["val/loss"]
+    return run.stage.records.latest["val/loss"]
 
 
 def start_of(folder: Path, resume: str | None) -> Path | None:
@@ -112,7 +112,7 @@ class TrainingRun:
             use_threads(self.threads.number)
             self.stage = self._stage()
         if saved:
-            self.stage.require_same_run(saved, companions_read=self.is_first)
+            self.stage.resumable.require_same_run(saved, companions_read=self.is_first)
 
     def _saved(self) -> dict[str, Any]:
         """What a checkpoint says of its run, without the weights; empty for a fresh run."""

@@ -1,1 +1,1 @@
-"""Training stages: LightningModules on one shared loop (`base`), each about its objective alone."""
+"""Training stages: LightningModules on one shared loop (`loop`), each about its objective alone."""

@@ -19,16 +19,20 @@ from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.distillation import logit_distillation_loss
 from deepseek_lab.stages.distill_config import DistillConfig
 from deepseek_lab.stages.held_out import token_targets
-from deepseek_lab.stages.sft import SftStage
+from deepseek_lab.stages.pretrain import PretrainStage
+from deepseek_lab.stages.sft import AssistantTokens, HeldOutConversations, as_pretraining
 
 
-class DistillStage(SftStage):
+class DistillStage(PretrainStage):
     """`DistillConfig(...).build(model, data, …)`, then `Trainer.fit`."""
 
     def __init__(
         self, config: DistillConfig, model: Transformer, data: Any, balance: Any, teacher: Transformer, **loop: Any
     ) -> None:
-        super().__init__(config, model, data, balance, **loop)
+        settings, balance = as_pretraining(config, balance)
+        super().__init__(settings, model, data, balance, **{**loop, "isolate_documents": True})
+        self.tokens = AssistantTokens(True, settings.mtp_within_documents)
+        self.validation = HeldOutConversations(self)
         self.distillation = config
         # Not a submodule: neither trained nor sharded nor part of the checkpoint.
         self._teacher = (teacher.eval().requires_grad_(False),)

@@ -20,8 +20,7 @@ from deepseek_lab.objectives.acceptance import draft_agreement, greedy_tokens
 from deepseek_lab.objectives.masking import answer_targets, next_token_targets
 from deepseek_lab.objectives.mtp import mtp_targets
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
-from deepseek_lab.stages.base import Stage
-from deepseek_lab.stages.batches import StepBatch
+from deepseek_lab.stages.loop.batches import StepBatch
 
 
 def token_targets(micro: Any, isolate: bool) -> tuple[Tensor, Tensor]:
@@ -122,37 +121,33 @@ def evaluate(
     return held_out_metrics(sums, source_names)
 
 
-class HeldOutLoss(Stage):
-    """A stage over packed text that is validated by its next-token loss."""
+class HeldOutLoss:
+    """The validation of a stage over packed text: its loss on the next token (`Validation` of the loop).
 
-    model: Transformer
-    token_bytes_V: Tensor
+    The stage has `model`, `token_bytes_V` (the UTF-8 bytes each token stands for) and `isolate_documents`;
+    its data may have `source_names`, the corpora of a mixture.
+    """
 
-    def __init__(self, model: Transformer, data: Any, isolate_documents: bool = False, **loop: Any) -> None:
-        """`data.token_bytes_V`: the UTF-8 bytes each token stands for. `loop`: what `Stage` takes.
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+        self.source_names: Sequence[str] = getattr(stage.data, "source_names", ())
 
-        `data.source_names`, where there is one: the corpora of a mixture.
-        """
-        super().__init__(model, data, **loop)
-        self.source_names: Sequence[str] = getattr(data, "source_names", ())
-        self.isolate_documents = isolate_documents
-        self.register_buffer("token_bytes_V", torch.as_tensor(data.token_bytes_V).long(), persistent=False)
-
-    def on_validation_epoch_start(self) -> None:
+    def start(self) -> None:
         """Sums start at zero."""
-        self._held_out = _no_sums(self.model, len(self.source_names))
+        self._sums = _no_sums(self._stage.model, len(self.source_names))
 
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Adds one held-out micro-batch."""
+    def add(self, batch: StepBatch) -> None:
+        """Adds one held-out batch."""
+        stage = self._stage
         for micro in batch.micro_batches:
-            output = held_out_output(self.model, micro, self.isolate_documents)
-            how = (self.token_bytes_V, self.isolate_documents, len(self.source_names))
-            self._held_out += held_out_sums(self.model, output, micro, *how) * batch.counted
+            output = held_out_output(stage.model, micro, stage.isolate_documents)
+            how = (stage.token_bytes_V, stage.isolate_documents, len(self.source_names))
+            self._sums += held_out_sums(stage.model, output, micro, *how) * batch.counted
             self.observe(output, micro, batch.counted)
 
     def observe(self, output: ModelOutput, micro: Any, counted: bool) -> None:
-        """What else a stage counts of a held-out micro-batch. The base class counts nothing."""
+        """What else is counted of a held-out micro-batch; nothing for plain text."""
 
-    def on_validation_epoch_end(self) -> None:
+    def finish(self) -> None:
         """One division over all batches and ranks."""
-        self.record(held_out_metrics(self.over_ranks(self._held_out), self.source_names))
+        self._stage.records.scalars(held_out_metrics(self._stage.over_ranks(self._sums), self.source_names))

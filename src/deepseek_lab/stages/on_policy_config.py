@@ -9,8 +9,8 @@ from deepseek_lab.rollout.config import RolloutConfig
 
 if TYPE_CHECKING:
     from deepseek_lab.rollout.engine import RolloutEngine
-    from deepseek_lab.stages.grpo import GrpoStage
-    from deepseek_lab.stages.ppo import PpoStage
+    from deepseek_lab.stages.on_policy.grpo import GrpoStage
+    from deepseek_lab.stages.on_policy.ppo import PpoStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class PpoConfig(OnPolicyConfig):
 
     def build(self, model: Any, data: Any, balance: Any, isolate_documents: bool = True, **loop: Any) -> "PpoStage":
         """`isolate_documents`: always so here. `loop`: what `Stage` takes."""
-        from deepseek_lab.stages.ppo import PpoStage
+        from deepseek_lab.stages.on_policy.ppo import PpoStage
 
         return PpoStage(self, model, self._engine(data, loop["seed"]), balance, **loop)
 
@@ -123,6 +123,6 @@ class GrpoConfig(OnPolicyConfig):
 
     def build(self, model: Any, data: Any, balance: Any, isolate_documents: bool = True, **loop: Any) -> "GrpoStage":
         """`isolate_documents`: always so here. `loop`: what `Stage` takes."""
-        from deepseek_lab.stages.grpo import GrpoStage
+        from deepseek_lab.stages.on_policy.grpo import GrpoStage
 
         return GrpoStage(self, model, self._engine(data, loop["seed"]), balance, **loop)

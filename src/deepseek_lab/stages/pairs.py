@@ -15,11 +15,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepseek_lab.stages.base import Stage
-from deepseek_lab.stages.batches import StepBatch
+from deepseek_lab.stages.loop.batches import StepBatch
+from deepseek_lab.stages.loop.stage import Stage
 
 HELD_OUT = ("rewards/accuracies", "rewards/margins")
 """Metrics of `pair_losses` that validation records, too."""
+
+
+class HeldOutPairs:
+    """The validation of a stage that learns from pairs: means of its loss and of the metrics in HELD_OUT."""
+
+    def __init__(self, stage: "PairStage") -> None:
+        self._stage = stage
+
+    def start(self) -> None:
+        """Sums start at zero."""
+        self._sums = torch.zeros(2 + len(HELD_OUT), dtype=torch.float64, device=self._stage.device)
+
+    def add(self, batch: StepBatch) -> None:
+        """Adds one held-out batch."""
+        for micro in batch.micro_batches:
+            loss_P, metrics = self._stage.pair_losses(micro)
+            sums = [loss_P, *(metrics[name] for name in HELD_OUT), torch.ones_like(loss_P)]
+            self._sums += torch.stack(sums).double().sum(1) * batch.counted
+
+    def finish(self) -> None:
+        """One division over all batches and ranks."""
+        *sums, count = self._stage.over_ranks(self._sums).tolist()
+        names = ("val/loss", *(f"val/{name}" for name in HELD_OUT))
+        self._stage.records.scalars({name: value / max(count, 1) for name, value in zip(names, sums, strict=True)})
 
 
 class PairStage(Stage):
@@ -30,6 +54,7 @@ class PairStage(Stage):
     def __init__(self, model: Any, data: Any, isolate_documents: bool = True, **loop: Any) -> None:
         """`isolate_documents`: always so here. `loop`: what `Stage` takes."""
         super().__init__(model, data, **loop)
+        self.validation = HeldOutPairs(self)
         self.expert_load: list[tuple[int, Tensor]] = []
 
     @abstractmethod
@@ -49,20 +74,3 @@ class PairStage(Stage):
         """See `Stage.micro_loss`."""
         loss_P, metrics = self.pair_losses(micro)
         return loss_P.sum() / totals[1], {name: value_P.sum() / totals[1] for name, value_P in metrics.items()}
-
-    def on_validation_epoch_start(self) -> None:
-        """Sums start at zero."""
-        self._held_out = torch.zeros(2 + len(HELD_OUT), dtype=torch.float64, device=self.device)
-
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Adds one held-out micro-batch."""
-        for micro in batch.micro_batches:
-            loss_P, metrics = self.pair_losses(micro)
-            sums = [loss_P, *(metrics[name] for name in HELD_OUT), torch.ones_like(loss_P)]
-            self._held_out += torch.stack(sums).double().sum(1) * batch.counted
-
-    def on_validation_epoch_end(self) -> None:
-        """One division over all batches and ranks."""
-        *sums, count = self.over_ranks(self._held_out).tolist()
-        names = ("val/loss", *(f"val/{name}" for name in HELD_OUT))
-        self.record({name: value / max(count, 1) for name, value in zip(names, sums, strict=True)})

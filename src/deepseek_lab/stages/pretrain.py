@@ -5,7 +5,7 @@
 Main and MTP losses go through one chunked call, because they share the head. After the optimiser's step
 the routers' selection biases move by V3's rule, from the load of the whole global batch.
 
-Left out: the loop itself (`base`) and every formula (objectives/).
+Left out: the loop itself (loop/) and every formula (objectives/).
 
 Shapes: B sequences, T positions, D width, N rows, V vocabulary, E experts.
 """
@@ -23,18 +23,58 @@ from deepseek_lab.objectives.mtp import depth_weight, mtp_loss_weight, mtp_targe
 from deepseek_lab.objectives.next_token import chunked_cross_entropy
 from deepseek_lab.stages.expert_loads import ExpertLoads, move_biases
 from deepseek_lab.stages.held_out import HeldOutLoss, token_targets
+from deepseek_lab.stages.loop.stage import Stage
 from deepseek_lab.stages.pretrain_config import PretrainConfig
 
+Targets = list[tuple[Tensor, Tensor]]
+"""(B, T) target tokens and whether they count: of the main loss, then of each depth of MTP."""
 
-class PretrainStage(HeldOutLoss):
+
+class EveryToken:
+    """Which tokens of packed text are predicted: all of them."""
+
+    def __init__(self, isolate_documents: bool, mtp_within_documents: bool) -> None:
+        self.isolate_documents = isolate_documents
+        self.mtp_within_documents = mtp_within_documents
+
+    def targets(self, micro: Any, n_depths: int) -> Targets:
+        """Targets of the next token, and of the token k further on for each depth k."""
+        deeper = (
+            mtp_targets(micro.tokens_BT1, micro.document_BT1, k, self.mtp_within_documents)
+            for k in range(1, n_depths + 1)
+        )
+        return [token_targets(micro, self.isolate_documents), *deeper]
+
+    def inside(self, micro: Any, length: int) -> Tensor | None:
+        """(B, length) bool: the inputs of a layer that balance counts; None: all, packed text has no padding."""
+        return None
+
+
+class PretrainStage(Stage):
     """`PretrainStage.Config(...).build(model, data, …)`, then `Trainer.fit`."""
 
     Config = PretrainConfig
 
-    def __init__(self, config: PretrainConfig, model: Transformer, data: Any, balance: Balance, **loop: Any) -> None:
+    model: Transformer
+    token_bytes_V: Tensor
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        model: Transformer,
+        data: Any,
+        balance: Balance,
+        isolate_documents: bool = False,
+        **loop: Any,
+    ) -> None:
+        """`data.token_bytes_V`: the UTF-8 bytes each token stands for. `loop`: what `Stage` takes."""
         super().__init__(model, data, **loop)
         self.config = config
         self.balance = balance
+        self.isolate_documents = isolate_documents
+        self.tokens: Any = EveryToken(isolate_documents, config.mtp_within_documents)
+        self.validation = HeldOutLoss(self)
+        self.register_buffer("token_bytes_V", torch.as_tensor(data.token_bytes_V).long(), persistent=False)
         self.expert_load: list[tuple[int, Tensor]] = []
         """Layer and (E,) load of each router in the last step, over all micro-batches and ranks."""
         self._loads = ExpertLoads()
@@ -50,18 +90,9 @@ class PretrainStage(HeldOutLoss):
         """MTP modules do not run where λ is 0."""
         return len(self.model.mtp) > 0 and 0.0 in (self.config.mtp_weight, self.config.mtp_late_weight)
 
-    def _targets(self, micro: Any) -> list[tuple[Tensor, Tensor]]:
-        """Targets and validity of the main loss, then of each depth of MTP."""
-        tokens_BT1, document_BT1 = micro.tokens_BT1, micro.document_BT1
-        depths = range(1, len(self.model.mtp) + 1)
-        return [
-            token_targets(micro, self.isolate_documents),
-            *(mtp_targets(tokens_BT1, document_BT1, k, self.config.mtp_within_documents) for k in depths),
-        ]
-
-    def inside(self, micro: Any, length: int) -> Tensor | None:
-        """(B, length) bool: the inputs of a layer that balance counts; None: all, packed text has no padding."""
-        return None
+    def _targets(self, micro: Any) -> Targets:
+        targets: Targets = self.tokens.targets(micro, len(self.model.mtp))
+        return targets
 
     def counts(self, micro: Any) -> Tensor:
         """Targets of the main loss and of each depth, then sequences."""
@@ -104,7 +135,7 @@ class PretrainStage(HeldOutLoss):
         """The auxiliary losses of all layers times this micro-batch's share of the step; counts the load."""
         total = torch.zeros((), device=totals.device)
         for statistics in routing:
-            valid_BT = self.inside(micro, statistics.chosen_BTK.shape[1])
+            valid_BT = self.tokens.inside(micro, statistics.chosen_BTK.shape[1])
             loss, _ = balance_losses(statistics.affinity_BTE, statistics.chosen_BTK, valid_BT, self.balance)
             total = total + loss
             self._loads.add([statistics], valid_BT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from deepseek_lab.config import CheckedConfig
 
 if TYPE_CHECKING:
-    from deepseek_lab.stages.sft import SftStage
+    from deepseek_lab.stages.pretrain import PretrainStage
 
 RouterBias = Literal["updated", "frozen"]
 
@@ -24,7 +24,7 @@ class SftConfig(CheckedConfig):
     def check(self) -> None:
         self.require_not_negative("mtp_weight")
 
-    def build(self, model: Any, data: Any, balance: Any, **loop: Any) -> "SftStage":
+    def build(self, model: Any, data: Any, balance: Any, **loop: Any) -> "PretrainStage":
         """`loop`: isolate_documents, and what `Stage` takes: optimizer, schedule, seed, validation_batches."""
         from deepseek_lab.stages.sft import SftStage
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of drawn answers under a network, at the temperature they were drawn at.
+"""Log-probabilities of sampled answers under a network, at the temperature they were sampled at.
 
 A pass may read each prompt once (`shared_prompts`). The head is computed at the answers' tokens alone, not at those of
 the questions nor at what fills rows up.
@@ -14,8 +14,8 @@ from torch import Tensor
 from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.logprobs import hidden_logprobs
-from deepseek_lab.stages.answers import Answers, placed
-from deepseek_lab.stages.shared_prompts import SharedPass
+from deepseek_lab.stages.on_policy.answers import Answers, placed
+from deepseek_lab.stages.on_policy.shared_prompts import SharedPass
 
 
 def answer_logprobs(

@@ -26,7 +26,7 @@ from tiny_policy import policy, policy_stage
 from tiny_policy_process import Kill, go_on
 from tiny_run import rows, tiny_trainer
 
-DRIVER = Path(__file__).parents[1] / "tiny_policy_process.py"
+DRIVER = Path(__file__).parents[2] / "tiny_policy_process.py"
 KILLS = (("generation", 4, 3), ("update", 6, 3), ("write", 6, 0), ("validation", 8, 4), ("update", 9, 1))
 """Inside generation, inside epoch 2, in a checkpoint's write, in a validation, before the first update."""
 PATIENCE = 1800
@@ -153,8 +153,8 @@ def test_another_reward_model_is_another_run(tmp_path: Path) -> None:
     judge = ValueModel.around(policy())
     other.rollout.reward_model = RewardModel(judge, other.rollout.data.tokenizer)
     with pytest.raises(DataError, match=f"its reward_model is None, here it is {fingerprint(judge)}"):
-        other.require_same_run(saved)
-    other.require_same_run(saved, companions_read=False)  # of a rank whose reward model is still to come
+        other.resumable.require_same_run(saved)
+    other.resumable.require_same_run(saved, companions_read=False)  # of a rank whose reward model is still to come
 
 
 def test_a_timeout_marks_the_run_for_good(tmp_path: Path) -> None:

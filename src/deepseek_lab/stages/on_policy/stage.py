@@ -1,47 +1,87 @@
-"""Learning from what the policy draws itself: one Lightning step is one iteration, from rollout to the last update.
+"""Learning from what the policy samples itself: one Lightning step is one iteration, from rollout to the last update.
 
-    draw and judge answers → π_old, π_ref, advantages → μ epochs of minibatches → rules, curves
+    sample and score answers → π_old, π_ref, advantages → μ epochs of minibatches → bias rule, curves
 
-Lightning counts every optimiser's step and offers a checkpoint behind each of its own batches. So an iteration is one
-batch, only its last update goes through Lightning's optimiser, and a run stands at whole iterations alone: a rollout
-that was cut off is drawn again from (seed, iteration), never stored. π_old costs a pass of its own only where an epoch
-has several updates; with one, the first epoch's log-probabilities, detached, are it.
+Lightning counts every optimiser's step and offers a checkpoint after each of its own batches. So an iteration is one
+batch, only its last update goes through Lightning's optimiser, and a run stops at whole iterations only: a rollout
+that was interrupted is sampled again from (seed, iteration), never stored. π_old costs a pass of its own only where an
+epoch has several updates; with one, the first epoch's log-probabilities, detached, are it.
 
-Left out: what is learnt (`columns`, `objective`: grpo, ppo), sharded networks (ranks would generate in step).
+Left out: what is learnt (`columns`, `objective`: grpo, ppo), sharded models (ranks would generate in step).
 Shapes: B answers, T positions, D width.
 """
 
+import copy
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_lab.model.output import ModelOutput
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.objectives.balance import Balance
+from deepseek_lab.precision.applying import apply
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.experience import Experience
-from deepseek_lab.stages.answer_ledger import AnswerLedger
-from deepseek_lab.stages.answer_logprobs import answer_logprobs, mtp_losses, whole_logprobs
-from deepseek_lab.stages.answers import OLD, REFERENCE, ROUTING, WEIGHT, Answers, placed
-from deepseek_lab.stages.batches import StepBatch
-from deepseek_lab.stages.clipping import clip_gradients
+from deepseek_lab.rollout.reward_model import PART
 from deepseek_lab.stages.errors import TrainingError
 from deepseek_lab.stages.expert_loads import ExpertLoads, move_biases
-from deepseek_lab.stages.finite import first_non_finite
-from deepseek_lab.stages.iteration_curves import IterationCurves
-from deepseek_lab.stages.minibatches import update_rows
+from deepseek_lab.stages.loop.batches import EmptyBatches, StepBatch
+from deepseek_lab.stages.loop.clipping import clip_gradients
+from deepseek_lab.stages.loop.nan_search import first_non_finite
+from deepseek_lab.stages.loop.stage import Stage
+from deepseek_lab.stages.on_policy.answers import OLD, REFERENCE, ROUTING, WEIGHT, Answers, placed
+from deepseek_lab.stages.on_policy.curves import AnswerLedger, IterationCurves, ZeroLoss, compare_with_sampler
+from deepseek_lab.stages.on_policy.logprobs import answer_logprobs, mtp_losses, whole_logprobs
+from deepseek_lab.stages.on_policy.task_validation import TaskAttempts
 from deepseek_lab.stages.on_policy_config import OnPolicyConfig
-from deepseek_lab.stages.reference import Reference
-from deepseek_lab.stages.rollout_state import RolloutState
-from deepseek_lab.stages.sampler_check import compare_with_sampler
-from deepseek_lab.stages.zero_loss import ZeroLoss
 
 
-class OnPolicyStage(RolloutState):
+class Reference(nn.Module):
+    """The policy of a KL term: a frozen copy (`model`) of where the stage started, renewed where asked for.
+
+    It is part of the checkpoint: a resumed run has the reference of the run it resumes, not the policy it has become.
+    """
+
+    model: Transformer
+
+    def __init__(self, policy: Transformer) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(policy).requires_grad_(False)
+
+    def refresh(self, policy: Transformer, iteration: int, every: int | None) -> None:
+        """Before iteration `every`, 2·`every` … (from 0) the policy as it is becomes the reference (Alg. 1)."""
+        if every and iteration and iteration % every == 0:
+            self.model.load_state_dict(policy.state_dict())
+
+
+def update_rows(
+    n_groups: int, group_size: int, minibatches: int, epochs: int, key: Sequence[int], device: torch.device
+) -> list[Tensor]:
+    """The rows of each update, `epochs` times over all; fewer groups than `minibatches` make fewer updates.
+
+    Whole groups, in an order that depends on (key, epoch) alone. With one update an epoch the order is that of the
+    experience: what the first epoch computes of π_old then serves the others pass by pass.
+    """
+    parts, updates = min(minibatches, n_groups), []
+    for epoch in range(epochs):
+        order_N = np.arange(n_groups)
+        if parts > 1:
+            order_N = np.random.default_rng([*key, epoch]).permutation(n_groups)
+        for group_N in np.array_split(order_N, parts):
+            row_N = (group_N[:, None] * group_size + np.arange(group_size)).reshape(-1)
+            updates.append(torch.from_numpy(row_N).to(device))
+    return updates
+
+
+class OnPolicyStage(Stage):
     """Subclasses give `columns` and `objective`."""
+
+    model: Transformer
 
     def __init__(
         self, config: OnPolicyConfig, model: Transformer, rollout: RolloutEngine, balance: Balance, **loop: Any
@@ -50,6 +90,8 @@ class OnPolicyStage(RolloutState):
         data: Any = rollout.data
         super().__init__(model, data, **loop)
         self.config, self.rollout, self.balance, self.policy_loss = config, rollout, balance, config.loss.build()
+        self.validation = TaskAttempts(self, config.validation_samples)
+        self.tokens_drawn = 0
         self.reference = Reference(model) if self.needs_reference else None
         self.expert_load: list[tuple[int, Tensor]] = []
         self.curves = IterationCurves()
@@ -96,8 +138,10 @@ class OnPolicyStage(RolloutState):
         """One iteration."""
         optimizer: Any = self.optimizers()
         rate = self._set_learning_rate(optimizer)
+        # Rollout: sample groups of answers to each question and score them, under the policy as it is now.
         experience = self._collected()
         started = time.monotonic()
+        # What stays the same during the updates: log π_old, log π_ref, advantages.
         answers = self._prepared(experience)
         self.ledger = AnswerLedger(len(answers.index_B), self.policy_loss, self.device) if self._show_due else None
         updates = self._updates_of(experience)
@@ -105,13 +149,14 @@ class OnPolicyStage(RolloutState):
             # Lightning counts the steps of its own optimiser: one an iteration.
             self._update(optimizer, answers.rows(place_N), counted=number == len(updates))
             if OLD not in answers.columns:
+                # The first epoch ran under the policy that sampled: its log-probabilities are π_old.
                 answers = answers.with_columns({OLD: placed(answers, self._first_passes)})
         self.after_step()
         self.curves.add_seconds("perf/update_seconds", time.monotonic() - started)
         self._finish(experience, rate)
 
     def _collected(self) -> Experience:
-        """Draws the experience of this iteration."""
+        """Samples the experience of this iteration."""
         if self.reference is not None:
             self.reference.refresh(self.model, self.steps_done, self.config.reference_every)
         clock, world = self.rollout.clock, self.trainer.world_size
@@ -189,8 +234,8 @@ class OnPolicyStage(RolloutState):
         self.window.add(self.curves.taken(experience.sums, self.over_ranks, self.device, self.trainer.world_size))
         if self.log_due:
             self._record_window(rate)
-            self._zero_loss.look(self.latest, self.trainer.is_global_zero)
-            self.record({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": timeouts})
+            self._zero_loss.look(self.records.latest, self.trainer.is_global_zero)
+            self.records.scalars({"sampling/tokens": self.tokens_drawn, "sampling/timeouts": timeouts})
         if self.is_last_step:
             self.trainer.should_stop = True
 
@@ -200,6 +245,43 @@ class OnPolicyStage(RolloutState):
         if self.config.router_bias == "per_iteration":
             speed = self.balance.bias_speed(self.steps_done, self.trainer.max_steps)
             move_biases(self.model.routers(), self.expert_load, speed)
+
+    # What lasts between iterations
+
+    @property
+    def companions(self) -> dict[str, nn.Module]:
+        """The reward model, which decides the rewards."""
+        judge = self.rollout.reward_model
+        return {} if judge is None else {PART: judge.model}
+
+    def train_dataloader(self) -> EmptyBatches:
+        """One empty batch an iteration that is left."""
+        return EmptyBatches(self.trainer.max_steps - self.steps_done)
+
+    def val_dataloader(self) -> EmptyBatches:
+        """One empty batch: all held-out questions are asked at once."""
+        return EmptyBatches(1)
+
+    def on_fit_start(self) -> None:
+        """The reward model follows the policy to its device."""
+        self.rollout.to(self.device)
+
+    def configure_model(self) -> None:
+        """The reference computes in the policy's precision, or their ratio would not start at 1."""
+        super().configure_model()
+        if self.reference is not None:
+            apply(self.reference.model, self.precision, self.trainer.strategy.root_device.type)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the state of the rollouts (curriculum, random state of sampling)."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["run"] |= {"rollout": self.rollout.state_dict(), "tokens_drawn": self.tokens_drawn}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back."""
+        super().on_load_checkpoint(checkpoint)
+        self.rollout.load_state_dict(checkpoint["run"]["rollout"])
+        self.tokens_drawn = checkpoint["run"]["tokens_drawn"]
 
     # One pass
 

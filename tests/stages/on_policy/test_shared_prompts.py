@@ -9,9 +9,9 @@ import torch
 from test_on_policy import alike, gradients, run
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.stages.answer_logprobs import answer_logprobs
-from deepseek_lab.stages.answers import ROUTING, Answers
 from deepseek_lab.stages.expert_loads import ExpertLoads
+from deepseek_lab.stages.on_policy.answers import ROUTING, Answers
+from deepseek_lab.stages.on_policy.logprobs import answer_logprobs
 from model.tiny import ATTENTIONS, FFNS, VOCABULARY, build
 from tiny_policy import policy_stage
 from tiny_run import V3_BALANCE, rows

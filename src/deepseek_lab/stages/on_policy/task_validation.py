@@ -4,49 +4,47 @@ Every validation draws with the same noise, so two of them differ by the policy 
 all stages, is the share of attempts that fail.
 """
 
+from typing import Any
+
 import torch
 
 from deepseek_lab.objectives.pass_at_k import pass_at_k
-from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.group import Group
-from deepseek_lab.stages.base import Stage
-from deepseek_lab.stages.batches import EmptyBatches, StepBatch
-from deepseek_lab.stages.on_policy_config import OnPolicyConfig
+from deepseek_lab.stages.loop.batches import StepBatch
 
 
-class TaskValidation(Stage):
-    """Loaders of a stage whose batches are drawn, and its validation."""
+class TaskAttempts:
+    """The validation of a stage whose batches are sampled (`Validation` of the loop): one batch asks all questions."""
 
-    rollout: RolloutEngine
-    config: OnPolicyConfig
+    def __init__(self, stage: Any, n_attempts: int) -> None:
+        self._stage = stage
+        self._n = n_attempts
 
-    def train_dataloader(self) -> EmptyBatches:
-        """One empty batch an iteration that is left."""
-        return EmptyBatches(self.trainer.max_steps - self.steps_done)
+    def start(self) -> None:
+        """Nothing is summed over batches: there is one."""
 
-    def val_dataloader(self) -> EmptyBatches:
-        """One empty batch: all held-out questions are asked at once."""
-        return EmptyBatches(1)
-
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+    def add(self, batch: StepBatch) -> None:
         """Attempts at this rank's share of the questions; curves over those of all ranks."""
-        clock = self.rollout.clock
+        stage, clock = self._stage, self._stage.rollout.clock
         before = clock.drawing, clock.judging
-        n, ranks = self.config.validation_samples, (self.global_rank, self.trainer.world_size)
-        groups = self.rollout.evaluate(self.model, n, *ranks)
+        groups = stage.rollout.evaluate(stage.model, self._n, stage.global_rank, stage.trainer.world_size)
         clock.drawing, clock.judging = before
-        self.record(self._figures(groups, n))
+        stage.records.scalars(self._figures(groups))
         # Counts for the run's mark; its curve has the point of this step already, from the iteration.
-        self.latest["sampling/timeouts"] = self.rollout.gather_timeouts(self.over_ranks, self.device)
+        stage.records.latest["sampling/timeouts"] = stage.rollout.gather_timeouts(stage.over_ranks, stage.device)
 
-    def _figures(self, groups: list[Group], n: int) -> dict[str, float]:
+    def finish(self) -> None:
+        """All is recorded already."""
+
+    def _figures(self, groups: list[Group]) -> dict[str, float]:
+        n, stage = self._n, self._stage
         cut = sum(one.finish_reason == "length" for group in groups for one in group.completions)
         length = sum(length for group in groups for length in group.lengths)
         passed = [[pass_at_k(n, group.n_right, k) for group in groups] for k in (1, n)]
         own = [float(len(groups)), *(sum(values) for values in passed), length / n, cut / n]
-        total = self.over_ranks(torch.tensor(own, dtype=torch.float64, device=self.device)).tolist()
+        total = stage.over_ranks(torch.tensor(own, dtype=torch.float64, device=stage.device)).tolist()
         count, first, several, length, cut = total
-        name = f"eval/{self.rollout.data.task.name}"
+        name = f"eval/{stage.rollout.data.task.name}"
         return {
             f"{name}/pass@1": first / count,
             f"{name}/pass@{n}": several / count,

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from deepseek_lab.stages.clipping import local
+from deepseek_lab.stages.loop.clipping import local
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from deepseek_lab.stages.batches import StepBatch
 from deepseek_lab.stages.errors import TrainingError
+from deepseek_lab.stages.loop.batches import StepBatch
 from tiny_run import NO_BALANCE, Micro, TinyAdamW, TinyData, rows, tiny_stage, tiny_trainer
 
 
@@ -88,7 +88,7 @@ def test_the_last_step_is_validated_and_no_other_twice(tmp_path: Any) -> None:
 
 def test_an_unknown_curve_is_refused(tmp_path: Any) -> None:
     with pytest.raises(KeyError, match="did you mean 'train/loss'"):
-        tiny_stage().record({"train/los": 1.0})
+        tiny_stage().records.scalars({"train/los": 1.0})
 
 
 class Poison(Callback):

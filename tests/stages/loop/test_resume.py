@@ -19,7 +19,7 @@ from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.config import DataError
 from tiny_run import TinyData, rows, tiny_stage, tiny_trainer
 
-DRIVER = Path(__file__).parents[1] / "tiny_run_process.py"
+DRIVER = Path(__file__).parents[2] / "tiny_run_process.py"
 
 
 class Draws(Callback):

@@ -2,7 +2,7 @@
 
 import torch
 
-from deepseek_lab.stages.window import Window
+from deepseek_lab.stages.loop.window import Window
 
 
 def test_a_checkpoint_of_two_ranks_goes_on_with_three():

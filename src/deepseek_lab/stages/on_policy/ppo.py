@@ -26,10 +26,10 @@ from deepseek_lab.objectives.policy_loss import PolicyLoss
 from deepseek_lab.precision.applying import apply
 from deepseek_lab.rollout.engine import RolloutEngine
 from deepseek_lab.rollout.experience import Experience
-from deepseek_lab.stages.answers import ADVANTAGE, OLD, REFERENCE, SAMPLER, WEIGHT, Answers, placed
-from deepseek_lab.stages.clipping import clip_gradients
-from deepseek_lab.stages.iteration_curves import shares
-from deepseek_lab.stages.on_policy import OnPolicyStage
+from deepseek_lab.stages.loop.clipping import clip_gradients
+from deepseek_lab.stages.on_policy.answers import ADVANTAGE, OLD, REFERENCE, SAMPLER, WEIGHT, Answers, placed
+from deepseek_lab.stages.on_policy.curves import shares
+from deepseek_lab.stages.on_policy.stage import OnPolicyStage
 from deepseek_lab.stages.on_policy_config import PpoConfig
 
 VALUE, RETURN = "value", "return"

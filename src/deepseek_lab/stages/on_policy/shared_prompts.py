@@ -20,7 +20,7 @@ from torch import Tensor
 from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.output import ModelOutput, RoutingStatistics
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.stages.answers import Answers
+from deepseek_lab.stages.on_policy.answers import Answers
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_lab.stages.clipping import clip_gradients
+from deepseek_lab.stages.loop.clipping import clip_gradients
 
 
 def network():

@@ -13,8 +13,8 @@ from deepseek_lab.checkpoint.located import checkpoint_name
 from deepseek_lab.checkpoint.native import load_model, read_checkpoint
 from deepseek_lab.config import ConfigError
 from deepseek_lab.objectives.advantages import process_advantages
-from deepseek_lab.stages.answers import ADVANTAGE, Answers
 from deepseek_lab.stages.errors import TrainingError
+from deepseek_lab.stages.on_policy.answers import ADVANTAGE, Answers
 from deepseek_lab.tasks.task import Reward
 from tiny_policy import Letters, policy_stage
 from tiny_run import V3_BALANCE, TinyAdamW, rows, tiny_trainer
@@ -68,7 +68,7 @@ def test_the_reward_rises(kind: str, knobs: Any, tmp_path: Path) -> None:
     run(stage, tmp_path, steps=20)
     reward = [row["reward"] for row in rows(tmp_path)]
     assert np.mean(reward[-3:]) > np.mean(reward[:3]) + 0.15
-    assert stage.latest["val/loss"] == pytest.approx(1 - stage.latest["eval/letters/pass@1"])
+    assert stage.records.latest["val/loss"] == pytest.approx(1 - stage.records.latest["eval/letters/pass@1"])
 
 
 def test_an_iteration_is_one_step_whatever_it_updates(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ tokens; then clip, set the learning rate, step, apply the stage's own rule, log.
 divides by the number of micro-batches and its clipping refuses manual optimisation, so neither is used.
 
 Losses are read from the device at logged steps only; a step that is not finite changes no weight and
-stops the run. Left out: what the loss is (`counts`, `micro_loss`), checkpoints (resumable), curves that
-are not losses (callbacks/).
+stops the run. A stage holds its parts: `records` (curves), `resumable` (what a checkpoint keeps) and
+`validation`. Left out: what the loss is (`counts`, `micro_loss`), curves that are not losses (callbacks/).
 """
 
 from abc import abstractmethod
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed
+from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
@@ -24,11 +25,13 @@ from deepseek_lab.checkpoint.first_rank import send_from_first
 from deepseek_lab.precision.applying import apply
 from deepseek_lab.precision.observation import non_finite_operand
 from deepseek_lab.precision.recipe import FullPrecision, Recipe
-from deepseek_lab.stages.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
-from deepseek_lab.stages.clipping import clip_gradients
 from deepseek_lab.stages.errors import TrainingError
-from deepseek_lab.stages.finite import first_non_finite
-from deepseek_lab.stages.resumable import Resumable
+from deepseek_lab.stages.loop.batches import HeldOutBatches, StageData, StepBatch, TrainingSteps
+from deepseek_lab.stages.loop.clipping import clip_gradients
+from deepseek_lab.stages.loop.nan_search import first_non_finite
+from deepseek_lab.stages.loop.records import Records
+from deepseek_lab.stages.loop.resume import ResumableState
+from deepseek_lab.stages.loop.window import Window
 from deepseek_lab.trainer_plugins.sharded import shard
 
 
@@ -50,10 +53,26 @@ class ScheduleConfig(Protocol):
         """What the learning rate is multiplied by in step `step` (from 0)."""
 
 
-class Stage(Resumable):
-    """Base of every training stage. Subclasses give `counts`, `micro_loss`, and may add `after_step`."""
+class Validation(Protocol):
+    """How a stage is judged on held-out data: sums over its batches, and one division at the end."""
 
+    def start(self) -> None:
+        """Sums start at zero."""
+
+    def add(self, batch: StepBatch) -> None:
+        """Adds one held-out batch."""
+
+    def finish(self) -> None:
+        """Records the means over all batches and ranks."""
+
+
+class Stage(LightningModule):
+    """Base of every stage. Subclasses give `counts`, `micro_loss` and `validation`, and may add `after_step`."""
+
+    model: Any
+    validation: Validation
     bad_step: Tensor
+    tokens_seen: Tensor
 
     def __init__(
         self,
@@ -66,17 +85,24 @@ class Stage(Resumable):
         precision: Recipe | None = None,
     ) -> None:
         """`validation_batches` None takes the whole held-out split; `precision` None is fp32."""
-        super().__init__(seed, str(data.manifest["hash"]))
+        super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.data = data
         self.optimizer_config = optimizer
         self.schedule = schedule
+        self.seed = seed
         self.validation_batches = validation_batches
         self.precision = precision or FullPrecision(name="fp32")
+        self.steps_done = 0
+        self.records = Records(self)
+        self.resumable = ResumableState(self, seed, str(data.manifest["hash"]))
+        self.window = Window()
+        """Sums of the values of the steps since the last logged one."""
         self.paused_seconds = 0.0
         """Seconds that went neither into steps nor into data: validation, checkpoints."""
         self.register_buffer("bad_step", torch.full((), -1, dtype=torch.int64), persistent=False)
+        self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
     # What a stage defines
 
@@ -102,6 +128,30 @@ class Stage(Resumable):
     def finish_means(self, means: dict[str, float]) -> dict[str, float]:
         """Last change to the means of a window before they are logged. The base class changes none."""
         return means
+
+    @property
+    def companions(self) -> dict[str, nn.Module]:
+        """Models read from files that are neither trained nor stored here; the base class has none."""
+        return {}
+
+    # Where the run stands
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether the run's last step is done."""
+        return self.steps_done >= self.trainer.max_steps
+
+    @property
+    def log_due(self) -> bool:
+        """Whether the step just finished is one that curves have a point at."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return self.steps_done == 1 or self.steps_done % every == 0 or self.is_last_step
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether a validation follows the step just finished; the last step always has one."""
+        every: Any = self.trainer.val_check_interval
+        return self.trainer.enable_validation and (self.steps_done % every == 0 or self.is_last_step)
 
     # The step
 
@@ -184,7 +234,7 @@ class Stage(Resumable):
     def _record_window(self, rate: float) -> None:
         self.require_finite()
         means = self.finish_means(self.window.means(self.over_ranks))
-        self.record({**means, "train/lr": rate, "train/tokens": float(self.tokens_seen)})
+        self.records.scalars({**means, "train/lr": rate, "train/tokens": float(self.tokens_seen)})
 
     # Losses that are no numbers
 
@@ -219,6 +269,36 @@ class Stage(Resumable):
         )
         quantised = f"; first quantised as the {operand}" if operand else ""
         raise TrainingError(f"step {step}: the loss or its gradient is not finite, first in the {where}{quantised}")
+
+    # Parts that Lightning calls: curves, checkpoints, validation
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Writes the curves of the step before."""
+        self.records.flush_finished_row()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what Lightning leaves out; see `ResumableState`."""
+        self.resumable.save(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back. Raises DataError when it is of another run."""
+        self.resumable.load(checkpoint)
+
+    def on_train_start(self) -> None:
+        """Puts the random generators back last, after loaders and loggers were built."""
+        self.resumable.restore_random_state()
+
+    def on_validation_epoch_start(self) -> None:
+        """See `Validation`."""
+        self.validation.start()
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """See `Validation`."""
+        self.validation.add(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """See `Validation`."""
+        self.validation.finish()
 
     # Batches
 

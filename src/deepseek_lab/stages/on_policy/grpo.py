@@ -15,9 +15,9 @@ from torch import Tensor
 from deepseek_lab.config import ConfigError
 from deepseek_lab.objectives.advantages import process_advantages
 from deepseek_lab.rollout.experience import Experience
-from deepseek_lab.stages.answers import ADVANTAGE, REFERENCE, SAMPLER, WEIGHT, Answers
-from deepseek_lab.stages.iteration_curves import shares
-from deepseek_lab.stages.on_policy import OnPolicyStage
+from deepseek_lab.stages.on_policy.answers import ADVANTAGE, REFERENCE, SAMPLER, WEIGHT, Answers
+from deepseek_lab.stages.on_policy.curves import shares
+from deepseek_lab.stages.on_policy.stage import OnPolicyStage
 from deepseek_lab.stages.on_policy_config import GrpoConfig
 
 _PAYS, _PAYS_ON_THREADS = 0.9, 0.6

@@ -16,7 +16,7 @@ from mixed_data import write_texts
 from mixed_run_process import run
 from tiny_run import rows
 
-DRIVER = Path(__file__).parents[1] / "mixed_run_process.py"
+DRIVER = Path(__file__).parents[2] / "mixed_run_process.py"
 
 
 @pytest.fixture(scope="module")

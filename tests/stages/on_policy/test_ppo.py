@@ -9,8 +9,8 @@ import torch
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.model.value_head import ValueModel
-from deepseek_lab.stages.answers import ADVANTAGE, OLD, REFERENCE, Answers
-from deepseek_lab.stages.ppo import RETURN, VALUE, PpoStage
+from deepseek_lab.stages.on_policy.answers import ADVANTAGE, OLD, REFERENCE, Answers
+from deepseek_lab.stages.on_policy.ppo import RETURN, VALUE, PpoStage
 from tiny_policy import policy_stage
 from tiny_run import rows, tiny_trainer
 

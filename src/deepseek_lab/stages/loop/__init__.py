@@ -1,0 +1,1 @@
+"""What every stage is built on: the optimiser step, exact resume, curves, batches."""

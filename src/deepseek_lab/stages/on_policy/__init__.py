@@ -1,0 +1,1 @@
+"""Stages that learn from what the policy samples itself: PPO and GRPO."""
