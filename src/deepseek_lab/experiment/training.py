@@ -168,7 +168,7 @@ class TrainingRun:
         keep_text_and_shape(self.folder, self.data.tokenizer, network_of(self.cfg.init_from, self.cfg.resume))
 
     def fit(self) -> None:
-        """Trains to the last step. Lightning calls our hooks; see stages/base for what a step is."""
+        """Trains to the last step. Lightning calls our hooks; see stages/loop/stage for what a step is."""
         if self.is_first:
             self._take_folder()
         peak = self.configs.hardware.peak(self._device_type(), peak_format(self.configs.precision, self._device_type()))
