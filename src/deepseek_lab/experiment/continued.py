@@ -2,7 +2,7 @@
 
 Compared with the config stored in the run's folder, before anything in that folder is written. Optimiser,
 schedule, balance, precision and trainer may change: a run goes on with another learning rate or on
-another machine. The checkpoint's own refusal (`stages.resumable`) stays, for folders edited by hand.
+another machine. The checkpoint's own refusal (`stages.loop.resume`) stays, for folders edited by hand.
 """
 
 from collections.abc import Iterator
