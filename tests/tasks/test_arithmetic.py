@@ -61,6 +61,11 @@ def test_verdicts():
     assert [reward.failure for reward in rewards[:3]] == [None] * 3
     assert "no <answer>" in rewards[3].failure
     assert [SUMS.vote(text) for text in said] == ["42", "42", "41", None, None]
+    drafts = ["<think><answer>41</answer>?</think><answer>42.</answer>", "<think><answer>42</answer></think>"]
+    assert [reward.total for reward in SUMS.rewards([example] * 2, drafts)] == [1, 0]
+    below = Example(question="20 + 22 = ?", answer="-3")
+    said = [f"<answer>{n}</answer>" for n in ("\N{MINUS SIGN}3", "-3", "3", "$-3", "-3 clips", "-6/2", "\\boxed{-3}")]
+    assert [reward.total for reward in SUMS.rewards([below] * 7, said)] == [1, 1, 0, 0, 0, 0, 0]
     with pytest.raises(ValueError, match="zip"):
         SUMS.rewards([example], [])
 

@@ -104,6 +104,7 @@ def test_no_program_is_no_run(problems):
     ]
     assert task.vote(said("```\nf = 1\n```")) == "f = 1"
     assert program_in("<answer>```py\nf = 1\n```</answer>") == "f = 1"
+    assert program_in("<think><answer>f = 0</answer></think><answer>f = 1.</answer>") == "f = 1."
 
 
 def test_a_sandbox_that_fails_is_no_verdict(problems, monkeypatch):

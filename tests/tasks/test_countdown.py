@@ -22,6 +22,18 @@ def judged(*answers, task=TASK, example=EXAMPLE):
     return [reward.total for reward in task.rewards([example] * len(said), said)]
 
 
+def test_a_real_minus_and_a_final_dot_are_read_and_a_draft_is_not():
+    example = Example(question="make 19 from 3, 5, 8", answer="3*8-5")
+    assert judged("3*8\N{MINUS SIGN}5", "3*8-5.", "3*8\N{EN DASH}5", example=example) == [1, 1, 0]
+    draft = "<think>3*8\N{MINUS SIGN}5=19\n<answer>3+8+5</answer>?</think><answer>3*8-5</answer>"
+    (reward,) = TASK.rewards([example], [draft])
+    assert reward.total == reward.parts["format"] == 1
+    assert [value for _, value in reward.steps] == [1, 0, 1]
+    assert reward.steps[-1][0] == len(draft)
+    (only_a_draft,) = TASK.rewards([example], ["<think><answer>3*8-5</answer></think>"])
+    assert (only_a_draft.total, [value for _, value in only_a_draft.steps]) == (0, [0])
+
+
 def test_combinations_use_every_number_and_are_worth_what_they_say():
     source, seen = random.Random(0), 0
     for _ in range(3000):
@@ -102,6 +114,7 @@ def test_a_worked_search_ends_at_the_target_and_earns_every_part():
 
 def test_equal_answers_are_equal_votes():
     assert TASK.vote("<answer>3 * 8+5</answer>") == TASK.vote("<answer>3*8 +5</answer>") == "3*8+5"
+    assert TASK.vote("<answer>8 \N{MINUS SIGN} 5.</answer>") == "8-5"
     assert TASK.vote("<answer>3 *</answer>") is None
 
 

@@ -31,14 +31,44 @@ def test_numbers_are_compared_exactly(task):
     assert f"{n - 1} apples" in example.question
     assert example.difficulty == 2
     said = {f"{n}": 1, f"{n:,}": 1, f"{n}.0": 1, f"+{n}": 1}
-    said |= {f"{n}.5": 0, f"${n}": 0, f"{n} apples": 0, f"{str(n)[:2]},{str(n)[2:]}": 0}
+    said |= {f"${n:,}": 1, f"{n} apples": 1, f"{n}.": 1, f"\\boxed{{{n}}}": 1, f"{2 * n}/2": 1}
+    said |= {f"{n}.5": 0, f"{str(n)[:2]},{str(n)[2:]}": 0, f"{n} thousand": 0, f"{n} or so": 0, f"{n}k": 0}
     rewards = task.rewards([example] * len(said), [f"<think>so</think><answer>{a}</answer>" for a in said])
     assert [reward.total for reward in rewards] == list(said.values())
     assert {reward.parts["format"] for reward in rewards} == {1.0}
     assert "language" not in rewards[0].parts
-    assert rewards[5].failure == "the answer is no number"
+    assert rewards[-1].failure == "the answer is no number"
     assert task.vote(f"<answer>{n:,}.0</answer>") == f"{n}"
+    assert task.vote(f"<answer>${n:,} in all</answer>") == f"{n}"
     assert task.vote(f"{n}") is None
+
+
+def test_a_box_behind_the_thought_is_an_answer(task):
+    example = task.examples("train", 1)[0]
+    n = int(example.answer)
+    said = {
+        f"<think>\\boxed{{1}}?</think>So it is \\boxed{{{n}}}.": 1,
+        f"\\boxed{{{n}}}, that is \\boxed{{{n}}}": 1,
+        f"<think><answer>{n + 1}</answer>?</think><answer>{n}</answer>": 1,
+        f"<think><answer>{n}</answer></think>": 0,
+        f"<think>so \\boxed{{{n}}}": 0,
+        f"\\boxed{{{n}}} or \\boxed{{1}}": 0,
+        f"\\boxed{{{n}}} <answer>1</answer>": 0,
+        f"\\boxed{{{n}": 0,
+        f"{n}": 0,
+    }
+    assert [reward.total for reward in task.rewards([example] * len(said), list(said))] == list(said.values())
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"), [("\N{MINUS SIGN}3", "-3"), ("1/2", "1/2"), ("$1,200", "1200"), ("7.", "7")]
+)
+def test_numbers_of_the_files_are_read_alike(tmp_path, number, answer):
+    path = written(tmp_path / "a.jsonl", [{"question": str(n), "answer": f"So.\n#### {number}"} for n in range(30)])
+    task = GradeSchoolMath.Config(path=path).build()
+    example = task.examples("train", 1)[0]
+    assert example.answer == answer
+    assert [r.total for r in task.rewards([example] * 2, [f"<answer>{n}</answer>" for n in (number, "8")])] == [1, 0]
 
 
 def test_what_is_worked_is_the_files_own_without_annotations(task):

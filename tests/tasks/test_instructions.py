@@ -70,6 +70,8 @@ def test_no_answer_and_other_tasks_questions():
     (reward,) = TASK.rewards([EXAMPLE], ["many thanks bako"])
     assert (reward.total, reward.failure) == (0.0, "no <answer>")
     assert TASK.vote(said("hello bako")) == "hello bako"
+    wished, dotted = TASK.rewards([EXAMPLE] * 2, [said(f"{EXAMPLE.answer}{end}") for end in ("", ".")])
+    assert wished.total == dotted.total == 1
     with pytest.raises(ValueError, match="no instruction: '1"):
         TASK.rewards([Example(question="1 + 1 = ?", answer="2")], [said("2")])
     with pytest.raises(ConfigError, match="wish_share must lie between 0 and 1"):

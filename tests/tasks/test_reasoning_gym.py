@@ -40,6 +40,16 @@ def test_right_answers_are_right_and_nothing_near_them(sums):
     assert sums.vote("<answer>7 or so</answer>") == "7 or so"
 
 
+def test_a_real_minus_and_a_final_dot_are_read(sums):
+    examples = [e for e in sums.examples("train", 300) if e.answer.startswith("-")][:3]
+    assert examples
+    for example in examples:
+        said = example.answer.replace("-", "\N{MINUS SIGN}")
+        rewards = judged(sums, example, said, f"{said}.", f"{example.answer}.", example.answer[1:])
+        assert [reward.total for reward in rewards] == [1, 1, 1, 0]
+        assert sums.vote(f"<think>7</think><answer>{said}.</answer>") == example.answer
+
+
 def test_no_credit_for_any_answer_at_all_and_no_scorer_left_behind():
     task = ReasoningGym.Config(dataset="countdown", size=20).build()
     example = task.examples("train", 1)[0]

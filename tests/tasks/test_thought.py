@@ -10,6 +10,7 @@ from deepseek_lab.tasks.thought import keeps_form, thought_lines, thought_span
     [
         "<think>a</think><answer>4</answer>",
         " <think>\na\nb\n</think>\n\n<answer> 4 </answer>\n",
+        "<think>first <answer>3</answer>, no</think><answer>4</answer>",
     ],
 )
 def test_the_form(completion):
@@ -48,6 +49,7 @@ def test_anything_else(completion):
         ("<think>1+1=2</think><answer>2</answer>", "1+1=2"),
         ("1+1=2</think><answer>2</answer>", "1+1=2"),
         ("<think>1+1=2\n2+", "1+1=2\n2+"),
+        ("<think>1+1=<answer>3</answer>2</think><answer>2</answer>", "1+1=<answer>3</answer>2"),
         ("1+1=2<answer>2</answer>", "1+1=2"),
         ("<answer>2</answer>", ""),
         ("", ""),

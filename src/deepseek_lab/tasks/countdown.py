@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Literal
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.tasks.answers import NoAnswer, answer_in
+from deepseek_lab.tasks.answers import NoAnswer, answer_in, plain
 from deepseek_lab.tasks.combination import combined
 from deepseek_lab.tasks.equations import Steps
 from deepseek_lab.tasks.expression import NoExpression, parse
@@ -88,11 +88,9 @@ class Countdown:
     def vote(self, completion: str) -> str | None:
         """The expression without its spaces."""
         try:
-            answer = answer_in(completion)
-            parse(answer)
+            return parse(plain(answer_in(completion))).text
         except (NoAnswer, NoExpression):
             return None
-        return "".join(answer.split())
 
     def worked(self, example: Example, draw: random.Random) -> Worked:
         """A search that ends at the target with the example's own answer."""
@@ -115,7 +113,7 @@ class Countdown:
 
     def _is_right(self, answer: str, target: int, numbers: Sequence[int]) -> bool:
         try:
-            expression = parse(answer)
+            expression = parse(plain(answer))
         except NoExpression as why:
             raise NoAnswer(f"the answer is no expression: {why}") from None
         used, given = Counter(expression.numbers), Counter(numbers)

@@ -3,8 +3,8 @@
 What is read was written by a network under training: length, digits and depth are bounded, nothing recurses,
 and whatever is no expression is refused with the reason.
 
-Left out: powers, decimals, other signs for times and divided by. A sign may stand before a number only where an
-expression or a bracket begins.
+The real minus is one, too. Left out: powers, decimals, other signs for times and divided by. A sign may stand before a
+number only where an expression or a bracket begins.
 """
 
 import re
@@ -24,11 +24,15 @@ class NoExpression(ValueError):
 
 @dataclass(frozen=True)
 class Expression:
-    """value: exact; numbers: as they stand in the text, in order; steps: `8*3=24`, in the order of calculation."""
+    """value: exact; numbers: as they stand in the text, in order; steps: `8*3=24`, in the order of calculation.
+
+    text: without spaces, in plain signs
+    """
 
     value: Fraction
     numbers: list[int]
     steps: list[str]
+    text: str
 
 
 def parse(text: str) -> Expression:
@@ -36,7 +40,7 @@ def parse(text: str) -> Expression:
     if len(text) > LONGEST:
         raise NoExpression(f"more than {LONGEST} characters")
     reader = _Reader()
-    text, place = text.rstrip(" \t"), 0
+    text, place = text.replace("\N{MINUS SIGN}", "-").rstrip(" \t"), 0
     while place < len(text):
         match = _TOKEN.match(text, place)
         if match is None:
@@ -47,7 +51,7 @@ def parse(text: str) -> Expression:
             reader.number(number)
         else:
             reader.sign(sign)
-    return reader.finished()
+    return reader.finished("".join(text.split()))
 
 
 @dataclass
@@ -110,11 +114,11 @@ class _Reader:
         self.values.append(value)
         self.steps.append(f"{left}{sign}{right}={value}")
 
-    def finished(self) -> Expression:
+    def finished(self, text: str) -> Expression:
         if self.wanted:
             raise NoExpression("ends where a number is due" if self.values else "empty")
         while self.signs:
             if self.signs[-1] == "(":
                 raise NoExpression("a bracket is never closed")
             self._combine()
-        return Expression(self.values[0], self.numbers, self.steps)
+        return Expression(self.values[0], self.numbers, self.steps, text)

@@ -1,11 +1,12 @@
-"""Word problems from files in the form of GSM8K (Cobbe et al. 2021): the answer stands behind `####`.
+r"""Word problems from files in the form of GSM8K (Cobbe et al. 2021): the answer stands behind `####`.
 
-    {"question": "Natalia sold …", "answer": "She sold 48/2 = <<48/2=24>>24 in May.\\n#### 72"}
+    {"question": "Natalia sold …", "answer": "She sold 48/2 = <<48/2=24>>24 in May.\n#### 72"}
 
 Without `test_path` a hash of the question divides one set of files in three. With it, its problems are the
 test, and problems of `path` that are asked there too are left out.
 
-Left out: units and currency in an answer, which must be the number alone; a judgement of the thought's lines.
+An answer is a number as people write it, with its unit or without, in `<answer>` or in `\boxed{}`; it is right when
+it is equal to the file's. Left out: whether the unit is right; a judgement of the thought's lines.
 """
 
 import random
@@ -17,7 +18,7 @@ from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.jsonl import jsonl_files, jsonl_rows
-from deepseek_lab.tasks.answers import NoAnswer, answer_in, decimal
+from deepseek_lab.tasks.answers import NoAnswer, answer_or_box, decimal, plain, quantity
 from deepseek_lab.tasks.generated import GeneratedConfig, split_of
 from deepseek_lab.tasks.task import SPLITS, Example, Reward, Split, Worked
 from deepseek_lab.tasks.verdict import verdict
@@ -70,13 +71,13 @@ class GradeSchoolMath:
         return there[:count]
 
     def rewards(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Reward]:
-        """1 for the right number in its tags, else 0."""
+        """1 for the right number in its tags or its box, else 0."""
         return [self._reward(*pair) for pair in zip(examples, completions, strict=True)]
 
     def vote(self, completion: str) -> str | None:
         """The number as a whole one or a fraction."""
         try:
-            return str(decimal(answer_in(completion)))
+            return str(quantity(answer_or_box(completion)))
         except NoAnswer:
             return None
 
@@ -86,7 +87,7 @@ class GradeSchoolMath:
 
     def _reward(self, example: Example, completion: str) -> Reward:
         right = Fraction(example.answer)
-        return verdict(completion, lambda answer: decimal(answer) == right)
+        return verdict(completion, lambda answer: quantity(answer) == right, read=answer_or_box)
 
 
 def _split(question: str, tests: dict[str, Problem], config: GradeSchoolMath.Config) -> Split:
@@ -117,9 +118,18 @@ def problem_of(row: dict[str, Any], where: str) -> Problem:
         raise DataError(f"{where}: the answer has no ####")
     number = number.strip()
     try:
-        decimal(number)
+        value = quantity(number)
     except NoAnswer:
         raise DataError(f"{where}: {number[:40]!r} behind #### is no number") from None
     thought = _ANNOTATION.sub("", thought).strip()
     lines = len([line for line in thought.splitlines() if line.strip()])
-    return Problem(Example(question=question.strip(), answer=number.replace(",", ""), difficulty=lines), thought)
+    return Problem(Example(question=question.strip(), answer=_shortest(number, value), difficulty=lines), thought)
+
+
+def _shortest(number: str, value: Fraction) -> str:
+    """The number as the file writes it, without its commas; without its unit, too, where it has one."""
+    try:
+        decimal(number)
+    except NoAnswer:
+        return str(value)
+    return plain(number).replace(",", "")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.tasks.answers import NoAnswer, answer_in
+from deepseek_lab.tasks.answers import NoAnswer, answer_in, plain
 from deepseek_lab.tasks.generated import Drawn, GeneratedConfig, first_examples
 from deepseek_lab.tasks.task import Example, Reward, Split, Worked
 from deepseek_lab.tasks.thought import keeps_form
@@ -99,6 +99,7 @@ class Instructions:
 def rule(example: Example, summary: str) -> float:
     """The hidden rule's score of a summary, from 0 to 1."""
     favour, name = favour_in(example)
+    summary = plain(summary)
     words = summary.split()
     liked = 2 * _holds(words, PHRASES[favour]) + 2 * _holds(words, name) + any(summary.endswith(w) for w in WISHES)
     disliked = sum(_holds(words, filler) for filler in FILLERS) + len(words) - len(set(words))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deepseek_lab.config import ConfigError, nearest
-from deepseek_lab.tasks.answers import NoAnswer, answer_in
+from deepseek_lab.tasks.answers import NoAnswer, answer_in, plain
 from deepseek_lab.tasks.generated import GeneratedConfig, split_of
-from deepseek_lab.tasks.gym_process import ScoringProcess
+from deepseek_lab.tasks.gym_process import Score, ScoringProcess
 from deepseek_lab.tasks.sandbox.runner import SandboxError
 from deepseek_lab.tasks.task import SPLITS, Example, Reward, Split
 from deepseek_lab.tasks.thought import keeps_form
@@ -93,9 +93,9 @@ class ReasoningGym:
         return [self._reward(*pair) for pair in zip(examples, completions, strict=True)]
 
     def vote(self, completion: str) -> str | None:
-        """The answer as it stands."""
+        """The answer in plain signs."""
         try:
-            return answer_in(completion, self.config.longest_answer)
+            return plain(answer_in(completion, self.config.longest_answer))
         except NoAnswer:
             return None
 
@@ -104,15 +104,26 @@ class ReasoningGym:
             raise ValueError(f"no question of {self.name}: {example.question!r}")
         form = {"format": float(keeps_form(completion))}
         try:
-            score = self._scoring.score(example.index, answer_in(completion, self.config.longest_answer))
+            score = self._score(example.index, answer_in(completion, self.config.longest_answer))
         except NoAnswer as why:
             return Reward(total=0.0, parts={"correct": 0.0, **form}, failure=str(why))
         except SandboxError as why:
             return Reward(total=None, parts={"correct": 0.0, **form}, failure=f"scoring failed: {why}")
-        right = float(score.value is not None and score.value >= RIGHT)
+        right = float(_is_right(score))
         return Reward(
             total=right, parts={"correct": right, **form}, failure=score.error, reproducible=not score.timed_out
         )
+
+    def _score(self, index: int, answer: str) -> Score:
+        """As the answer stands, and, where that is not right, in plain signs: some data sets ask for a final dot."""
+        score = self._scoring.score(index, answer)
+        if _is_right(score) or plain(answer) == answer:
+            return score
+        return self._scoring.score(index, plain(answer))
+
+
+def _is_right(score: Score) -> bool:
+    return score.value is not None and score.value >= RIGHT
 
 
 def items_of(config: ReasoningGym.Config) -> Any:

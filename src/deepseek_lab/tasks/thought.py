@@ -24,23 +24,25 @@ class Line:
 
 
 def keeps_form(completion: str) -> bool:
-    """Whether a completion is one thought and one answer in this order, with nothing but white space around them."""
-    place, between = 0, []
-    for tag in (OPEN, CLOSE, ANSWER_OPEN, ANSWER_CLOSE):
-        if completion.count(tag) != 1 or completion.index(tag) < place:
-            return False
-        between.append(completion[place : completion.index(tag)])
-        place = completion.index(tag) + len(tag)
-    before, _, gap, answer = between
-    return answer.strip() != "" and not (before.strip() or gap.strip() or completion[place:].strip())
+    """Whether a completion is one thought and one answer in this order, with nothing but white space around them.
+
+    What the thought holds is its own matter, be it a draft of the answer in its tags.
+    """
+    thought, closed, said = (part.strip() for part in completion.partition(CLOSE))
+    if not closed or not thought.startswith(OPEN) or thought.count(OPEN) != 1 or OPEN in said or CLOSE in said:
+        return False
+    if said.count(ANSWER_OPEN) != 1 or said.count(ANSWER_CLOSE) != 1:
+        return False
+    inside = said.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE)
+    return inside.strip() != "" and len(inside) == len(said) - len(ANSWER_OPEN) - len(ANSWER_CLOSE)
 
 
 def thought_span(completion: str) -> tuple[int, int]:
-    """First character and end of the thought: up to its tag, or else to the answer's, or to the text's end."""
+    """First character and end of the thought: up to its own tag, or, where there is none, the answer's or the end."""
     start = len(completion) - len(completion.lstrip())
     start = start + len(OPEN) if completion.startswith(OPEN, start) else 0
     ends = (completion.find(tag, start) for tag in (CLOSE, ANSWER_OPEN))
-    return start, min((end for end in ends if end >= 0), default=len(completion))
+    return start, next((end for end in ends if end >= 0), len(completion))
 
 
 def thought_lines(completion: str) -> Iterator[Line]:
