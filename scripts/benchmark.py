@@ -96,12 +96,12 @@ def train(chosen: Namespace) -> None:
 
     from deepseek_lab.benchmarking import training
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     conditions = training.environment()
     console.print(conditions)
     results = []
     for name in rows_in_time(chosen):
-        console.print(f"[bold]{name}[/bold]")
+        console.print(name, style="bold")
         results.append(training.measure(training.WORKLOADS[name], chosen.rounds, console.print, chosen.compiled))
         training.save(results, conditions, chosen.out)
     if results:
@@ -152,7 +152,7 @@ def measure_rows(chosen: Namespace, benchmark: Any, measure: Callable[[str, Call
     """Row by row, each saved when it is there; then the table of all. `benchmark` is the module that knows both."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     results: list[Any] = []
     for name in rows_in_time(chosen):
         results.append(measure(name, console.print))
@@ -197,7 +197,7 @@ def bars(chosen: Namespace) -> None:
     if not found:
         raise DataError(f"--out: {chosen.out} holds no result that a bar is measured by")
     bars_report.save(found, chosen.out)
-    Console().print(bars_report.table(found))
+    Console(markup=False, emoji=False).print(bars_report.table(found))
     for left in bars.missing(found):
         print(f"not measured: {left}")
 
@@ -215,7 +215,7 @@ def measure_one(what: str, chosen: Namespace) -> None:
         from rich.console import Console
 
         now = against.read_result(result_file(what, chosen.out))
-        Console().print(against.table(against.changes(earlier, now)))
+        Console(markup=False, emoji=False).print(against.table(against.changes(earlier, now)))
 
 
 def measure_all(chosen: Namespace) -> None:

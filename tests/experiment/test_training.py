@@ -2,11 +2,14 @@
 
 import hashlib
 import runpy
+import shlex
 import sys
 
 import pytest
 import torch
 
+from deepseek_lab.advice import override
+from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.command_line import PROJECT_ROOT
 
 SMALL = (
@@ -46,3 +49,24 @@ def test_text_that_changed_since_is_refused_and_the_run_stays_as_it_was(tmp_path
     assert len(lines) == 1
     assert "its data is" in lines[0]
     assert fingerprints(run) == before
+
+
+@pytest.mark.parametrize("name", ["[exp] it's, a=b", '[/x] {c} "(d)" :warning: $HOME'])
+def test_a_run_whose_folder_has_an_odd_name_is_shown_and_goes_on_by_the_line_it_prints(
+    tmp_path, monkeypatch, capsys, name
+):
+    run = tmp_path / name
+    words = [*SMALL, "trainer.max_steps=4", override("hydra.run.dir", run), f"paths.cache={tmp_path / 'cache'}"]
+    text = tmp_path / "texts"
+    text.mkdir()
+    for number in range(60):
+        (text / f"m{number}.py").write_text(f"value_{number} = {number}\n" * 20)
+    words.append(f"data.corpus.folder={text}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "_must_stop", lambda self, trainer, stage: stage.steps_done == 1)
+        code, (line,) = command(words, monkeypatch, capsys)
+    assert code == 1
+    python, script, *typed = shlex.split(line.partition("to go on: ")[2])
+    assert (python, script) == ("python", "scripts/train.py")
+    assert command(typed, monkeypatch, capsys) == (0, [])
+    assert (run / "DONE").exists()

@@ -24,7 +24,7 @@ class ProgressLine(Callback):
     """A rich bar on a terminal; otherwise about ten plain lines a run."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or Console(markup=False, emoji=False)
         self._bar: Progress | None = None
         self._task: Any = None
         self._tenth = -1
@@ -34,7 +34,12 @@ class ProgressLine(Callback):
         self._started, self._first_step = time.monotonic(), pl_module.steps_done
         if not trainer.is_global_zero or not self.console.is_terminal:
             return
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
         self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console)
         self._task = self._bar.add_task("", total=trainer.max_steps, completed=pl_module.steps_done)
         self._bar.start()

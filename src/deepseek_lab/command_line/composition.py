@@ -23,6 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from deepseek_lab.advice import override as as_text
+from deepseek_lab.advice import typed
 from deepseek_lab.command_line.naming import PROJECT_ROOT
 from deepseek_lab.config import ConfigError, closest, nearest
 
@@ -35,7 +37,7 @@ NO_SUCH_OPTION = {
 
 def one_line(error: object) -> str:
     """The text of an error without its line breaks."""
-    return " ".join(str(error).split())
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def dotted_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -132,7 +134,7 @@ class Composer:
             if "=" not in error.override:
                 raise ConfigError("is no override; write key=value", f"'{error.override}'") from None
             key, _, value = error.override.partition("=")
-            problem = f"cannot be read; a value with special characters is quoted: {key}=\"'{value}'\""
+            problem = f"cannot be read; a value with special characters is quoted: {typed([as_text(key, value)])}"
             raise ConfigError(problem, f"'{error.override}'") from None
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
@@ -155,7 +157,10 @@ class Composer:
         if override.is_delete():
             raise ConfigError("takes a part out, which nothing can run without; choose an option instead", f"~{key}")
         if mode == RunMode.RUN and override.is_sweep_override():
-            raise ConfigError("names several values; add -m to train one after the other", f"'{override.input_line}'")
+            problem = "names several values; add -m to train one after the other"
+            if key not in self.groups():
+                problem += f", or quote the one text that it is: {typed([as_text(*line_of(override).split('=', 1))])}"
+            raise ConfigError(problem, f"'{override.input_line}'")
         if key in self.groups():
             self._check_option(key, override)
         elif override.is_add() or override.is_force_add():
@@ -187,7 +192,7 @@ class Composer:
         if key not in known and not key.startswith("hydra"):
             raise ConfigError(f"is read by nothing{nearest(key, known)}", override.get_key_element())
         if override.is_add():
-            raise ConfigError(f"is in the config already: write {line_of(override)[1:]}", f"+{key}")
+            raise ConfigError(f"is in the config already: write {typed([line_of(override)[1:]])}", f"+{key}")
 
     def _missing(self, error: MissingConfigException) -> ConfigError:
         """An option, or a whole config file, that is not there."""

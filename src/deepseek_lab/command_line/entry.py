@@ -46,8 +46,15 @@ def read_arguments(argv: list[str]) -> Namespace:
         if argument.startswith("-"):
             flags = [flag for action in parser._actions for flag in action.option_strings]
             raise ConfigError(f"is no option{nearest(argument, flags)}", argument)
-    args.overrides = [*args.overrides, *rest]
+    args.overrides = [_one_text(line) for line in (*args.overrides, *rest)]
     return args
+
+
+def _one_text(line: str) -> str:
+    """An override whose value has several lines, quoted: Hydra's grammar reads those as a text, and only quoted."""
+    key, _, value = line.partition("=")
+    several = "\n" in value or "\r" in value
+    return f"{key}={quoted(value)}" if several and value.lstrip()[:1] not in tuple("'\"[{") else line
 
 
 def run_flags(args: Namespace) -> list[str]:
@@ -83,6 +90,10 @@ def claimed_folder(job: Job, sweep: bool) -> list[str]:
     named = sweep and OmegaConf.select(job.config, "sweep") is not None
     typed = any(str(line).startswith(f"hydra.{node}.dir=") for line in job.config.hydra.overrides.hydra)
     folder = Path(str(job.config.hydra[node].dir)).absolute()
+    if "${" in str(folder):
+        raise ConfigError(
+            f"= {folder}: no run lies in a folder with ${{ in its name, which Hydra reads", f"hydra.{node}.dir"
+        )
     if not (named or typed):
         folder = folder_of_this_job(folder, words) or claim_folder(folder)
         note_job(folder, words)

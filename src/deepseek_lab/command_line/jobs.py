@@ -19,6 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deepseek_lab.advice import override as as_text
+from deepseek_lab.advice import typed
 from deepseek_lab.command_line.composition import Composer, one_line
 from deepseek_lab.command_line.naming import sweep_name
 from deepseek_lab.command_line.stale import RULES, check_rule
@@ -116,6 +118,23 @@ def _named(index: int, count: int, words: str) -> Iterator[None]:
         raise ConfigError(f"job {index + 1} of {count} ({words}): {error}") from error
 
 
+@contextmanager
+def _texts_quoted(job: Job) -> Iterator[None]:
+    """Adds to the refusal of a value how it is typed as the text that may have been meant: `prompt=42`, `${HOME}`."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = (line.partition("=") for line in reversed(job.overrides))
+        value = next((value for key, _, value in lines if key == error.field), "")
+        elsewhere = "${" in value and isinstance(error.__cause__, OmegaConfBaseException)
+        if not (value and (elsewhere or error.problem.startswith("must be a string"))):
+            raise
+        nowhere = f"names what is not in the config: {value} (${{oc.env:NAME}} reads the environment)"
+        problem = nowhere if error.problem.startswith("needs ") else error.problem
+        text = typed([as_text(error.field, value)])
+        raise ConfigError(f"{problem}; a text is quoted: {text}", error.field) from error
+
+
 def imported(path: str) -> Any:
     """The object that `package.module:name` names; its module is imported now."""
     module, _, name = path.partition(":")
@@ -130,14 +149,15 @@ def check_jobs(jobs: Sequence[Job], check_path: str | None, sweep: bool = False)
     """
     for index, job in enumerate(jobs):
         with _named(index, len(jobs), job.words):
-            check_values(job.config)
+            with _texts_quoted(job):
+                check_values(job.config)
             if sweep:
                 check_launcher(job.config)
     if check_path is None:
         return
     check = imported(check_path)
     for index, job in enumerate(jobs):
-        with _named(index, len(jobs), job.words):
+        with _named(index, len(jobs), job.words), _texts_quoted(job):
             check(task_config(job.config))
 
 
@@ -162,6 +182,9 @@ def check_values(config: DictConfig) -> None:
     sweep = OmegaConf.select(task, "sweep")
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
+    for key in ("init_from", "checkpoint"):
+        if not isinstance(task.get(key), (str, type(None))):
+            raise ConfigError(f"must be a string or null, not {task[key]!r}", key)
     check_rule(task.get("sweep_stale", RULES[0]))
     if not isinstance(task.get("sweep_report", True), bool):
         raise ConfigError(f"must be true or false, not {task.sweep_report!r}", "sweep_report")

@@ -147,7 +147,7 @@ def evaluate_task(cfg: DictConfig, run: FinishedRun | PublishedModel, task: Task
     _write(folder / f"eval_{task.name}_{cfg.split}", figures, attempts)
     if cfg.out is not None:
         write_text_atomically(folder / DONE, "")
-    Console(stderr=True).print(table_of(figures))
+    Console(stderr=True, markup=False, emoji=False).print(table_of(figures))
     return figures
 
 

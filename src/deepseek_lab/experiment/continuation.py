@@ -83,7 +83,7 @@ def response_text(speaker: Speaker, wish: Wish, prompt: Prompt) -> ResponseText:
 
 
 def _stream(prompt: Prompt, request: Request, speaker: Speaker, wish: Wish) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True, emoji=False)
     if not prompt.messages:
         sys.stdout.write(prompt.text)
     show = Shown(console)
@@ -99,7 +99,7 @@ def _stream(prompt: Prompt, request: Request, speaker: Speaker, wish: Wish) -> N
 
 def answered(requests: list[Request], speaker: Speaker) -> list[list[Completion]]:
     """The completions of all requests, under a bar. Raises GenerationError where the engine gave one up."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True, markup=False, emoji=False), transient=True) as bar:
         task = bar.add_task("generating", total=None)
         answers = speaker.engine.run(requests, lambda done, total: bar.update(task, completed=done, total=total))
     for name, share in speaker.engine.acceptance.items():

@@ -20,8 +20,8 @@ COMMANDS = "/new starts again, /exit or Ctrl-D ends, Ctrl-C stops an answer"
 
 def converse(speaker: Speaker, wish: Wish, sampling: Sampling) -> None:
     """Reads a line, answers it, until the input ends."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    Console(stderr=True).print(f"{speaker.name}: {COMMANDS}", style="dim", highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True, emoji=False)
+    Console(stderr=True, markup=False, emoji=False).print(f"{speaker.name}: {COMMANDS}", style="dim", highlight=False)
     turns: list[Message] = []
     while (line := _line()) is not None and line != "/exit":
         if line == "/new":
@@ -45,7 +45,9 @@ def _answered(
     try:
         reply = _reply(turns, speaker, wish, sampling, console)
     except (ConfigError, TemplateError, GenerationError) as error:
-        Console(stderr=True).print(f"{error} (/new starts again)", style="red", highlight=False, markup=False)
+        Console(stderr=True, markup=False, emoji=False).print(
+            f"{error} (/new starts again)", style="red", highlight=False
+        )
         return turns[:-1]
     return [*turns, Message(role="assistant", content=reply.answer, reasoning=reply.reasoning)]
 

@@ -28,4 +28,4 @@ class HarnessTest(CheckedConfig):
         if not self.tasks:
             raise ConfigError("names the tasks to measure, such as [hellaswag]", "lm_eval.tasks")
         if find_spec("lm_eval") is None:
-            raise ConfigError("=lm_eval needs the extra: pip install deepseek-lab[lm-eval]", "what")
+            raise ConfigError("=lm_eval needs the extra: pip install 'deepseek-lab[lm-eval]'", "what")

@@ -85,7 +85,7 @@ def accuracy(model: Transformer, tokenizer: Tokenizer, filler: list[int], test: 
     """Share of needles found: for each length, one number a depth."""
     results: dict[int, list[float]] = {length: [] for length in test.lengths}
     cells = list(product(test.lengths, test.depths))
-    for length, depth in track(cells, "looking for needles", console=Console(stderr=True)):
+    for length, depth in track(cells, "looking for needles", console=Console(stderr=True, markup=False, emoji=False)):
         source = random.Random(f"{test.seed} {length} {depth}")
         rows = [_drawn(source, tokenizer, filler, length, depth) for _ in range(test.trials)]
         size = max(1, _TOKENS_AT_ONCE // length)

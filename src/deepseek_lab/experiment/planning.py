@@ -52,7 +52,7 @@ def plan(jobs: Sequence[Job | RefusedJob]) -> int:
         for row in rows:
             print(json.dumps(row.as_data()))
     else:
-        Console(highlight=False).print(render(rows))
+        Console(highlight=False, markup=False, emoji=False).print(render(rows))
     return 0 if any(row.plan for row in rows) else 2
 
 

@@ -60,7 +60,7 @@ def preflight(cfg: DictConfig) -> float:
         "reasons": said.reasons,
     }
     print(json.dumps(figures, indent=1))
-    Console(stderr=True).print(table_of(asked, with_thought, without))
+    Console(stderr=True, markup=False, emoji=False).print(table_of(asked, with_thought, without))
     for line in [*_step_line(step), f"verdict: {said.word}", *(f"- {reason}" for reason in said.reasons)]:
         print(line, file=sys.stderr)
     return asked.pass_1

@@ -97,7 +97,7 @@ class TrainingRun:
         self.cfg = cfg
         self.folder = folder
         self.is_first = started().rank == 0
-        self.console = Console(stderr=True, quiet=not self.is_first)
+        self.console = Console(stderr=True, quiet=not self.is_first, markup=False, emoji=False)
         self.configs = read_configs(cfg)
         keep_freed_memory()
         self.checkpoint = start_of(folder, cfg.resume)

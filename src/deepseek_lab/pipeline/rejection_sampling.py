@@ -91,7 +91,7 @@ def sample(cfg: DictConfig) -> None:
     attempts = attempted(task, examples, wish.attempts(), load_speaker(cfg, run), sampling_of(cfg))
     counts: Counter[str] = Counter()
     rows = [row for one in attempts for row in kept(one, task, wish, counts)]
-    Console(stderr=True).print(said_of(counts, len(rows)), highlight=False)
+    Console(stderr=True, markup=False, emoji=False).print(said_of(counts, len(rows)), highlight=False)
     if not rows:
         say("no answer could be kept: kept.jsonl is empty", "warning")
     folder.mkdir(parents=True, exist_ok=True)

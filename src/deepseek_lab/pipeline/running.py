@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     """Raises StepError when a step fails, ConfigError when another process runs the same pipeline."""
     root, recipe = Path(str(cfg.folder)).absolute(), read_recipe(cfg)
     steps = up_to(planned(recipe, root), cfg.until)
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     console.print(minutes_table(recipe.config.title, steps))
     with written(root):
         write_record(recipe, steps, root)

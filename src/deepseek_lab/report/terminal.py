@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from deepseek_lab.advice import typed
 from deepseek_lab.report.document import Cells
 from deepseek_lab.report.sections import Contents
 from deepseek_lab.report.sentences import on_their_number, sentence
@@ -83,7 +84,7 @@ def _places(made: Written, folders: Sequence[Path]) -> Iterator[str]:
     if made.plots:
         yield f"plots:   {shown(made.plots[0].parent)}"
     if len(folders) == 1:
-        yield f"curves:  tensorboard --logdir {shown(folders[0])}"
+        yield f"curves:  {typed(['tensorboard', '--logdir', shown(folders[0])])}"
 
 
 def shown(path: Path) -> str:
@@ -96,5 +97,5 @@ def shown(path: Path) -> str:
 
 def _console() -> Console:
     """Standard output, wide enough for the table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(NARROWEST, console.width))
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=max(NARROWEST, console.width), markup=False, emoji=False)

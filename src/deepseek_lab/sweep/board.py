@@ -58,7 +58,7 @@ class Board:
 
     def __init__(self, standings: Sequence[Standing], console: Console | None = None) -> None:
         self.standings = standings
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, markup=False, emoji=False)
         self._live: Live | None = None
 
     def __enter__(self) -> "Board":
