@@ -67,7 +67,9 @@ def test_what_cannot_be_is_refused(cache):
         build(cache, corpus=StandardLibrary.Config())
     with pytest.raises(ConfigError, match="at least 266"):
         config(cache).build(Bytes.Config(), 100, 1)
-    with pytest.raises(DataError, match=r"nothing that fits data\.seq_len = 4"):
+    with pytest.raises(DataError, match=r"train split holds nothing that fits data\.seq_len = 4: .* no answer is left"):
         build(cache, seq_len=4)
+    with pytest.raises(DataError, match=r"the val split is empty: equal questions go the same way"):
+        build(cache, validation_share=1e-9)
     with pytest.raises(ConfigError, match="multiple of 3"):
         build(cache).step_batch(0, 0, 3)

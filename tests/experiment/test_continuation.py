@@ -73,6 +73,26 @@ def test_a_conversation_is_typed_and_its_thought_is_apart(generate):
     assert first == second, "/new forgets what was said"
 
 
+def test_prompts_of_a_file_keep_their_thoughts_and_what_is_not_read_is_counted(generate, tmp_path):
+    file, out = tmp_path / "prompts.jsonl", tmp_path / "said.jsonl"
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "why"},
+        {"role": "user", "content": "r"},
+    ]
+    rows = [{"id": 1, "messages": turns}, {"id": 2, "messages": turns[:1], "system": "s"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, errors = generate(f"prompts={file}", "format=jsonl", f"out={out}")
+    assert code == 0
+    assert any(line.endswith("the column 'id' is not read (2)") for line in errors)
+    said = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    assert said == [turns, [{"role": "system", "content": "s"}, turns[0]]]
+    code, _, errors = generate(f"prompts={file}", "chat=true", "system=t")
+    assert (code, "system" in errors[0]) == (2, True)
+    code, _, errors = generate(f"prompts={file}", "max_new_tokens=400")
+    assert (code, errors[-1].endswith(f"({file}:1)")) == (2, True)
+
+
 def test_a_conversation_that_is_too_long_says_so_and_goes_on(generate):
     code, said, errors = generate("chat=true", typed="x" * 300 + "\nhi\n")
     assert code == 0

@@ -1,6 +1,7 @@
 """What stays of a model's answers is right, in form, not cut off, and not more than asked for of one question."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -89,5 +90,9 @@ def test_a_pair_holds_the_first_right_and_the_first_wrong_answer_that_were_not_c
     (pair,) = pairs_of(attempts(WRONG, GOOD, OTHER, BARE, cut_off=[1]))
     assert pair == {"prompt": EXAMPLE.question, "chosen": OTHER, "rejected": WRONG}
     assert not list(pairs_of(attempts(GOOD, OTHER)))
+    unsure = replace(attempts(GOOD, GOOD, WRONG), totals=[1.0, 0.0, 0.0])
+    nobody_knows = replace(attempts(WRONG, GOOD, BARE), totals=[None, 1.0, None])
+    assert not list(pairs_of(nobody_knows))
+    assert [pair["rejected"] for pair in pairs_of(unsure)] == [WRONG], "a clock may judge one text in two ways"
     assert not list(pairs_of(attempts(WRONG)))
     assert not list(pairs_of(attempts(WRONG, GOOD, cut_off=[0])))

@@ -1,6 +1,7 @@
 """From a policy to its experience: keyed draws, groups drawn again, tensors that say what was drawn."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -152,6 +153,7 @@ def test_what_does_not_fit_and_what_is_no_number():
     with pytest.raises(ConfigError, match="12 tokens of a question") as caught:
         engine(max_new_tokens=60)
     assert caught.value.field == "data.seq_len"
+    assert re.search(r"\d+ of \d+ questions are too long, the first begins '", str(caught.value))
     broken = policy()
     broken.final_norm.weight.data.fill_(math.nan)
     with pytest.raises(RolloutError, match="iteration 1: logits"):

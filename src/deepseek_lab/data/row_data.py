@@ -98,8 +98,17 @@ class RowData:
     def _rows(self, split: Split) -> Rows:
         rows = self._splits[split]
         if not rows.n_rows:
-            raise DataError(f"the {split} split holds nothing that fits data.seq_len = {self.config.seq_len}")
+            if not any(rows.misfits.values()):
+                raise DataError(f"the {split} split is empty: {self._shares()}")
+            left = counted(rows.misfits)
+            raise DataError(f"the {split} split holds nothing that fits data.seq_len = {self.config.seq_len}: {left}")
         return rows
+
+    def _shares(self) -> str:
+        """Why a split may have nothing, in the words of the config."""
+        shares = f"data.validation_share = {self.config.validation_share}, data.test_share = {self.config.test_share}"
+        rows = ", ".join(f"{split} has {rows.n_rows}" for split, rows in self._splits.items() if rows.n_rows)
+        return f"equal questions go the same way, {rows or 'and there are none'} ({shares})"
 
     @property
     def notes(self) -> list[str]:

@@ -63,7 +63,8 @@ def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling)
     room = speaker.room(ids)
     if wish.max_new_tokens > room:
         raise ConfigError(
-            f"is {wish.max_new_tokens}, but behind the prompt's {len(ids)} tokens there is room for {max(room, 0)}",
+            f"is {wish.max_new_tokens}, but behind the prompt's {len(ids)} tokens there is room for {max(room, 0)}"
+            + (f" ({prompt.where})" if prompt.where else ""),
             "max_new_tokens",
         )
     return Request(

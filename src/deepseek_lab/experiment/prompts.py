@@ -20,6 +20,8 @@ class Prompt:
     messages: tuple[Message, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What of its row is not read."""
+    where: str = field(default="", compare=False)
+    """File and line."""
 
     @property
     def as_data(self) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def read_prompts(path: str) -> list[Prompt]:
     if not filled:
         raise DataError(f"{file}: holds no prompt")
     if file.suffix == ".txt":
-        return [Prompt(line) for _, line in filled]
+        return [Prompt(line, where=f"{file}:{number}") for number, line in filled]
     return [_of_json(line, f"{file}:{number}") for number, line in filled]
 
 
@@ -66,6 +68,6 @@ def _of_json(line: str, where: str) -> Prompt:
         raise DataError(f'{where}: needs an object with "prompt" or "messages"')
     asked, notes = prompt_of(row, where)
     if isinstance(asked, str):
-        return Prompt(asked, notes=notes)
+        return Prompt(asked, notes=notes, where=where)
     turns = (Message(role=turn.role, content=turn.content, reasoning=turn.reasoning) for turn in asked)
-    return Prompt(messages=tuple(turns), notes=notes)
+    return Prompt(messages=tuple(turns), notes=notes, where=where)

@@ -63,4 +63,4 @@ class Wish(CheckedConfig):
         turns = prompt.messages or (Message(role="user", content=prompt.text),)
         if opening and turns[0].role == "system":
             raise ConfigError("and a system message of prompts cannot both be given", "system")
-        return Prompt(messages=(*opening, *turns), notes=prompt.notes)
+        return Prompt(messages=(*opening, *turns), notes=prompt.notes, where=prompt.where)

@@ -108,12 +108,15 @@ def _lines(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def pairs_of(attempts: Attempts) -> Iterator[dict[str, str]]:
-    """The first right answer and the first wrong one that was not cut off, where there are both."""
-    whole = [place for place, cut in enumerate(attempts.cut_off) if not cut]
-    chosen, rejected = (
-        next((attempts.said[place] for place in whole if attempts.right[place] is right), None)
-        for right in (True, False)
-    )
+    """The first right answer and the first wrong one that was not cut off, where there are both.
+
+    The same text may be both, where a clock decided, and is no pair; what nobody could judge is no wrong answer.
+    """
+    whole = [place for place, cut in enumerate(attempts.cut_off) if not cut and attempts.totals[place] is not None]
+    right = [attempts.said[place] for place in whole if attempts.right[place]]
+    chosen = next(iter(right), None)
+    wrong = (attempts.said[place] for place in whole if not attempts.right[place])
+    rejected = next((text for text in wrong if text not in right), None)
     if chosen is not None and rejected is not None:
         yield {"prompt": attempts.example.question, "chosen": chosen, "rejected": rejected}
 

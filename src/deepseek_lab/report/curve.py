@@ -42,7 +42,8 @@ def read_curve(path: Path, tokens_per_step: float) -> tuple[Point, ...]:
         if value is None:
             continue
         step = _step(path, number, row)
-        tokens = finite(row.get("train/tokens")) or step * tokens_per_step
+        tokens = finite(row.get("train/tokens"))
+        tokens = step * tokens_per_step if tokens is None else tokens
         points.append(Point(step=step, tokens=tokens, seconds=_seconds(clock, step), bits_per_byte=value))
     return tuple(points)
 

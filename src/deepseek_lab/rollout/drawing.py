@@ -68,11 +68,14 @@ class Drawing:
 
     def require_room(self, examples: Sequence[Example], longest: int) -> None:
         """Raises ConfigError when some question and an answer do not fit into `longest` tokens."""
-        most = max(len(self.data.prompt_ids(example.question)) for example in examples)
-        needed = most + self.config.max_new_tokens
-        if needed > longest:
+        lengths = [len(self.data.prompt_ids(example.question)) for example in examples]
+        most, room = max(lengths), longest - self.config.max_new_tokens
+        if most > room:
             asked = f"{most} tokens of a question and rollout.max_new_tokens = {self.config.max_new_tokens}"
-            raise ConfigError(f"= {longest} is less than {asked}: {needed}", "data.seq_len")
+            first = next(e.question for e, length in zip(examples, lengths, strict=True) if length > room)
+            many = f"{sum(length > room for length in lengths):,} of {len(lengths):,} questions are too long"
+            said = f"{asked}: {most + self.config.max_new_tokens}; {many}, the first begins {first[:60]!r}"
+            raise ConfigError(f"= {longest} is less than {said}", "data.seq_len")
 
     def _drawn(
         self,
