@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "deepseek_lab"
 
 LAYERS = [
     {"config"},
-    {"advice", "metrics", "processor", "seams", "source", "jsonl"},
+    {"advice", "disk", "metrics", "processor", "seams", "source", "jsonl"},
     {"model", "objectives", "precision", "optim", "tasks", "text"},
     {"generation", "checkpoint", "data", "planning"},
     {"rollout"},

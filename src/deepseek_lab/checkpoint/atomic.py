@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from deepseek_lab.disk import naming
+
 PARTIAL = ".partial"
 """What the name of a file ends in while it is written."""
 
@@ -21,18 +23,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises OSError, naming `path`, when the disk refuses; an older file of that name is untouched then.
     """
     partial = path.with_name(path.name + PARTIAL)
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        _raise_naming(path, error)
-        raise
+    with naming(path):
+        try:
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -46,16 +48,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _raise_naming(path: Path, error: BaseException) -> None:
-    """Raises OSError with the path when `error` comes from the disk, however torch wrapped it.
-
-    torch's zip writer answers a failed write with a RuntimeError of several lines, raised while it
-    closes the archive; the OSError behind it is its context.
-    """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__context__
-    if isinstance(cause, OSError):
-        raise OSError(cause.errno, f"{path}: could not be written ({cause.strerror or cause})") from None

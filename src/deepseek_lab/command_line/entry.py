@@ -33,6 +33,7 @@ from deepseek_lab.command_line.terminal import lasting_terminal
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.command_line.waiting import wait_asleep_if_busy
 from deepseek_lab.config import ConfigError, nearest
+from deepseek_lab.disk import naming
 
 INTERRUPTED = 130
 _ASK_HYDRA = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
@@ -162,7 +163,8 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
     outcome = Outcome(n_jobs=max(len(jobs), 1))
     with command_line_of(arguments), requeued_in_time():
         decorate = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")
-        decorate(GuardedJob(function_path, outcome))()
+        with naming("the run's folder .hydra"):
+            decorate(GuardedJob(function_path, outcome))()
     return outcome.close()
 
 

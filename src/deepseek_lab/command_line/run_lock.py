@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepseek_lab.command_line.ranks import started
 from deepseek_lab.config import ConfigError
+from deepseek_lab.disk import naming
 
 LOCK = ".lock"
 
@@ -40,8 +41,9 @@ def hold(folder: Path) -> None:
     except OSError:
         os.close(handle)
         return
-    os.ftruncate(handle, 0)
-    os.write(handle, f"pid {os.getpid()}\n".encode())
+    with naming(folder / LOCK):
+        os.ftruncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()}\n".encode())
     _held[folder] = handle
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from deepseek_lab.disk import naming
+
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
@@ -23,7 +25,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        with _naming(target):
+        with naming(target):
             yield partial
             for path in [*partial.iterdir(), partial]:
                 to_disk(path)
@@ -39,7 +41,7 @@ def whole_file(target: Path) -> Iterator[IO[str]]:
     """Gives a text file to write; it becomes (or replaces) `target` when the block ends without an error."""
     partial = target.with_name(f".{target.name}-{os.getpid()}")
     try:
-        with _naming(target):
+        with naming(target):
             with partial.open("w", encoding="utf-8") as file:
                 yield file
                 file.flush()
@@ -57,17 +59,6 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Says which file or folder the disk refused; a failed write does not know its own name."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, f"{target}: could not be written ({os.strerror(error.errno)})") from None
 
 
 def to_disk(path: Path) -> None:

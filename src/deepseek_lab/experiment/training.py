@@ -41,6 +41,7 @@ from deepseek_lab.experiment.configs import read_configs
 from deepseek_lab.experiment.facts import hyperparameters, summary_facts
 from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.experiment.freed_memory import keep_freed_memory
+from deepseek_lab.experiment.full_disk import kept_on_full_disk
 from deepseek_lab.experiment.initial import keep_text_and_shape, network_of, require_untyped, started_model, take_head
 from deepseek_lab.experiment.parallel import cluster_environment, lost_ranks_named, one_at_a_time, strategy
 from deepseek_lab.experiment.quiet import quiet_lightning
@@ -75,8 +76,9 @@ def train(cfg: DictConfig) -> float:
         print(f"finished already: {folder}", flush=True)
         return float(json.loads((folder / "summary.json").read_text())["metrics"]["val/loss"])
     quiet_lightning()
-    run = TrainingRun(cfg, folder)
-    run.fit()
+    with kept_on_full_disk(folder):
+        run = TrainingRun(cfg, folder)
+        run.fit()
     return run.stage.records.latest["val/loss"]
 
 
@@ -173,11 +175,10 @@ class TrainingRun:
             self._take_folder()
         peak = self.configs.hardware.peak(self._device_type(), peak_format(self.configs.precision, self._device_type()))
         tokens_in, max_steps = self.configs.data.tokens_in, self.configs.trainer.max_steps
-        tokens = tokens_in(max_steps)
-        left = tokens - tokens_in(self.first_step)
+        tokens, done = tokens_in(max_steps), tokens_in(self.first_step)
         said = coverage(self.model, self.configs.precision, self._device_type())
         steps, notes = (self.first_step, max_steps), getattr(self.data, "notes", ())
-        print_banner(self.console, self.folder, self.counts, tokens, left, peak, *steps, said, notes)
+        print_banner(self.console, self.folder, self.counts, tokens, tokens - done, peak, *steps, said, notes)
         print_note(self.console, "threads", self.threads.why)
         trainer = self._trainer(peak)
         with lost_ranks_named(self.folder):

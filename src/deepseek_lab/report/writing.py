@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.disk import naming
 from deepseek_lab.report.answering import answer, by_question
 from deepseek_lab.report.comparison import Comparison
 from deepseek_lab.report.document import Picture
@@ -158,10 +159,12 @@ def write_picture(folder: Path, picture: Picture) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Gives `path` this content at once; what stood there stays when the disk refuses. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        with naming(path):
+            partial.write_bytes(content)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -18,3 +18,7 @@ class Interrupted(RuntimeError):
 
 class LostRank(RuntimeError):
     """Another process of the run is gone or cannot be reached; exit code 1. The last checkpoint is kept."""
+
+
+class DiskRefused(RuntimeError):
+    """The disk is full or refuses a write; exit code 1. The line says which file, what is kept and how to go on."""

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from deepseek_lab.checkpoint.atomic import write_text_atomically
+from deepseek_lab.disk import naming
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -52,14 +53,20 @@ class JsonLines:
             return
         self._open()
         row, self._row = self._row, {}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        with naming(self.path), self.path.open("a") as file:
+            size = file.tell()
+            try:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+                file.flush()
+            except OSError:
+                os.truncate(self.path, size)  # no half of a row in front of later ones
+                raise
 
     def sync(self) -> None:
         """Writes the open row and forces the file to disk."""
         self.write()
         if self.path.exists():
-            with self.path.open("a") as file:
+            with naming(self.path), self.path.open("a") as file:
                 os.fsync(file.fileno())
 
     def _open(self) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from deepseek_lab.disk import naming
 from deepseek_lab.trainer_plugins.overlay import overlay
 
 Scalar = bool | int | float | str
@@ -45,9 +46,16 @@ class TensorBoardCurves(TensorBoardLogger):
         self.experiment.flush()
 
     @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Lightning's; what the disk refuses is named, which Lightning takes for a value of the wrong type."""
+        with naming(self.log_dir):
+            super().log_metrics(metrics, step)
+
+    @rank_zero_only
     def log_text(self, name: str, text: str, step: int) -> None:
         """A text, shown as it is: indented, because TensorBoard reads Markdown."""
-        self.experiment.add_text(name, "".join(f"    {line}\n" for line in text.splitlines() or [""]), step)
+        with naming(self.log_dir):
+            self.experiment.add_text(name, "".join(f"    {line}\n" for line in text.splitlines() or [""]), step)
 
     @rank_zero_only
     def log_histogram(self, name: str, heights: Sequence[float], step: int, first: int = 0) -> None:
@@ -56,27 +64,29 @@ class TensorBoardCurves(TensorBoardLogger):
         first: the index of the first bar.
         """
         count, total = len(heights), float(sum(heights))
-        self.experiment.add_histogram_raw(
-            name,
-            min=first - 0.5,
-            max=first + count - 0.5,
-            num=total,
-            sum=float(sum(i * h for i, h in enumerate(heights, first))),
-            sum_squares=float(sum(i * i * h for i, h in enumerate(heights, first))),
-            bucket_limits=[first + i + 0.5 for i in range(count)],
-            bucket_counts=list(heights),
-            global_step=step,
-        )
+        with naming(self.log_dir):
+            self.experiment.add_histogram_raw(
+                name,
+                min=first - 0.5,
+                max=first + count - 0.5,
+                num=total,
+                sum=float(sum(i * h for i, h in enumerate(heights, first))),
+                sum_squares=float(sum(i * i * h for i, h in enumerate(heights, first))),
+                bucket_limits=[first + i + 0.5 for i in range(count)],
+                bucket_counts=list(heights),
+                global_step=step,
+            )
 
     @rank_zero_only
     def save(self) -> None:
         """Flushes the event file; Lightning's own also writes an hparams.yaml that nobody reads."""
-        self.experiment.flush()
+        with naming(self.log_dir):
+            self.experiment.flush()
 
     @rank_zero_only
     def sync(self) -> None:
         """The event file goes to the operating system; a kill loses none of it."""
-        self.experiment.flush()
+        self.save()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -84,5 +94,6 @@ class TensorBoardCurves(TensorBoardLogger):
         if status == "success" and self._end_of_session is not None:
             self.experiment._get_file_writer().add_summary(self._end_of_session, 0)
         if self._experiment is not None:
-            self.experiment.flush()
-            self.experiment.close()
+            with naming(self.log_dir):
+                self.experiment.flush()
+                self.experiment.close()
