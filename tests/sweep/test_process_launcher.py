@@ -180,6 +180,18 @@ def test_a_run_has_one_writer(toy):
     first.communicate()
 
 
+def test_of_two_terminals_that_start_at_once_on_one_folder_one_writes(toy, tmp_path):
+    words = [sys.executable, str(SCRIPT), "--config-path", str(toy.conf), f"hydra.run.dir={tmp_path / 'run'}", "seed=1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    together = [subprocess.Popen([*words, "trainer.pause=0.4"], **pipes) for _ in range(3)]
+    said = [process.communicate(timeout=60)[1] for process in together]
+    codes = [process.returncode for process in together]
+    assert sorted(codes) == [0, 2, 2], said
+    assert all("is being written by another process" in line for code, line in zip(codes, said, strict=True) if code)
+    assert toy.steps(tmp_path / "run") == [1, 2, 3, 4, 5]
+    assert len(toy.notes(tmp_path / "run", "begins")) == 1
+
+
 def test_a_job_typed_twice_runs_once_and_other_words_find_the_folder_again(toy):
     assert toy("seed=1", "trainer.max_steps=3,3")[0] == 0
     assert len(toy.runs()) == 1

@@ -148,3 +148,26 @@ def test_slurm_jobs_run_through_its_local_stand_in(tmp_path):
     assert code == 0, said
     assert [steps(run) for run in runs(tmp_path).values()] == [[1, 2], [1, 2]]
     assert all((run / "DONE").exists() for run in runs(tmp_path).values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_job_that_submitit_requeues_goes_on_in_its_folder_and_one_that_it_keeps_is_not_stopped(tmp_path, number):
+    """submitit requeues at SIGUSR2 and bypasses SIGTERM; either way the state is saved first."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ("hydra/launcher=slurm_local", "seed=1", "trainer.max_steps=60", "trainer.checkpoint_every=1000")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = subprocess.Popen(command(tmp_path, *words), cwd=PROJECT_ROOT, **pipes)
+    deadline = time.monotonic() + 120
+    while not (found := [run for run in runs(tmp_path).values() if (run / "metrics.jsonl").exists()]):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    (run,) = found
+    first = (run / ".lock").read_text()
+    os.kill(int(first.split()[1]), number)
+    said, _ = started.communicate(timeout=240)
+    assert started.returncode == 0, said
+    assert (run / "DONE").exists()
+    assert steps(run) == list(range(1, 61))
+    again = (run / ".lock").read_text() != first
+    assert again == (number == signal.SIGUSR2), "another process went on, or the same"
+    assert list(runs(tmp_path).values()) == [run]
