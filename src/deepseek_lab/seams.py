@@ -89,6 +89,8 @@ class GroupedMatmul(nn.Module):
 
 def grouped_product(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
     """(N, D) sorted rows times each group's (O, D) matrix, transposed -> (N, O)."""
+    if torch.compiler.is_compiling() and not _can_be_traced(x_ND.dtype, x_ND.device.type):
+        return _untraced_product(x_ND, weight_EOD, offsets_E)
     if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, *weight_EOD.shape[1:]):
         rows = rows_of(x_ND, offsets_E)
         return torch.cat([row @ weight.t() for row, weight in zip(rows, weight_EOD.unbind(0), strict=True)])
@@ -103,6 +105,46 @@ def grouped_outer_product(y_NO: Tensor, x_ND: Tensor, offsets_E: Tensor) -> Tens
         return torch.stack([y.t() @ x for y, x in pairs])
     sums_EOD: Tensor = F.grouped_mm(y_NO.t(), x_ND, offs=offsets_E)
     return sums_EOD
+
+
+def _can_be_traced(dtype: torch.dtype, device_type: str) -> bool:
+    """Whether torch's compiler knows the grouped kernel: it refuses every dtype but bf16, and has none for a CPU."""
+    return dtype == torch.bfloat16 and device_type != "cpu"
+
+
+@torch.library.custom_op("deepseek_lab::grouped_product", mutates_args=())
+def _untraced_product(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
+    """`grouped_product` as one operation of a compiled graph, which the compiler does not look into."""
+    return grouped_product(x_ND.contiguous(), weight_EOD, offsets_E)
+
+
+@torch.library.custom_op("deepseek_lab::grouped_outer_product", mutates_args=())
+def _untraced_outer_product(y_NO: Tensor, x_ND: Tensor, offsets_E: Tensor) -> Tensor:
+    """The same of `grouped_outer_product`."""
+    return grouped_outer_product(y_NO.contiguous(), x_ND.contiguous(), offsets_E)
+
+
+@_untraced_product.register_fake
+def _(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
+    return x_ND.new_empty(x_ND.shape[0], weight_EOD.shape[1])
+
+
+@_untraced_outer_product.register_fake
+def _(y_NO: Tensor, x_ND: Tensor, offsets_E: Tensor) -> Tensor:
+    return x_ND.new_empty(offsets_E.shape[0], y_NO.shape[1], x_ND.shape[1])
+
+
+def _keep_operands(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _untraced_backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor, Tensor, None]:
+    x_ND, weight_EOD, offsets_E = ctx.saved_tensors
+    grad_ND = _untraced_product(grad_NO, weight_EOD.transpose(-2, -1), offsets_E)
+    return grad_ND, _untraced_outer_product(grad_NO, x_ND, offsets_E), None
+
+
+_untraced_product.register_autograd(_untraced_backward, setup_context=_keep_operands)
 
 
 def _kernel_takes(x_ND: Tensor, *widths: int) -> bool:

@@ -68,7 +68,7 @@ class PairStage(Stage):
 
     def counts(self, micro: Any) -> Tensor:
         """The answers' tokens, then pairs."""
-        return torch.stack([micro.answer_P2T1.sum(), micro.number_P.new_tensor(len(micro.number_P))])
+        return torch.stack([micro.answer_P2T1.sum(), micro.number_P.new_full((), len(micro.number_P))])
 
     def micro_loss(self, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Stage.micro_loss`."""

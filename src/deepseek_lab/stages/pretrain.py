@@ -96,7 +96,7 @@ class PretrainStage(Stage):
 
     def counts(self, micro: Any) -> Tensor:
         """Targets of the main loss and of each depth, then sequences."""
-        n_sequences = micro.tokens_BT1.new_tensor(micro.tokens_BT1.shape[0])
+        n_sequences = micro.tokens_BT1.new_full((), micro.tokens_BT1.shape[0])  # no copy from the host
         return torch.stack([*(valid.sum() for _, valid in self._targets(micro)), n_sequences])
 
     def micro_loss(self, micro: Any, totals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

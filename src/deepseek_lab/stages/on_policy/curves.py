@@ -55,7 +55,7 @@ class IterationCurves:
     def add_sum(self, name: str, value_N: Tensor) -> None:
         """Numbers whose mean over the iteration and all ranks is a curve."""
         value_N = value_N.detach().double()
-        pair = torch.stack([value_N.sum(), value_N.new_tensor(value_N.numel())])
+        pair = torch.stack([value_N.sum(), value_N.new_full((), value_N.numel())])
         self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
     def add_largest(self, name: str, value: Tensor) -> None:

@@ -130,7 +130,7 @@ class OnPolicyStage(Stage):
 
     def counts(self, micro: Answers) -> Tensor:
         """The tokens that train, then answers."""
-        return torch.stack([micro.mask_BT.sum(), micro.mask_BT.new_tensor(len(micro.mask_BT), dtype=torch.int64)])
+        return torch.stack([micro.mask_BT.sum(), micro.mask_BT.new_full((), len(micro.mask_BT), dtype=torch.int64)])
 
     # The iteration
 
