@@ -141,7 +141,11 @@ def test_a_failing_job_is_named_at_the_end_and_the_others_run(app):
     [
         (ConfigError("must be even", "model.dim"), 2, "error: model.dim must be even"),
         (DataError("x.ckpt: cut short"), 2, "error: x.ckpt: cut short"),
-        (OSError(errno.ENOSPC, "No space left on device", "/d"), 1, "error: No space left on device: /d"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d"),
+            1,
+            "error: No space left on device: /d; when there is room, type the same command again",
+        ),
     ],
 )
 def test_a_run_that_fails_says_one_line(app, error, code, line):

@@ -8,6 +8,8 @@ import torch
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.config import ConfigError, DataError
 
+AGAIN = "; when there is room, type the same command again"
+
 
 class _Stop(RuntimeError):
     __module__ = "deepseek_lab.stages.loop.stage"
@@ -28,7 +30,11 @@ def _wrapped():
         (ConfigError("must be\n  an integer", "model.dim"), "model.dim must be an integer", 2),
         (_wrapped(), "model.qk_rope_head_dim must be even", 2),
         (DataError("a.ckpt: cut short"), "a.ckpt: cut short", 2),
-        (OSError(errno.ENOSPC, "No space left on device", "/x/data.bin"), "No space left on device: /x/data.bin", 1),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/data.bin"),
+            f"No space left on device: /x/data.bin{AGAIN}",
+            1,
+        ),
         (OSError("disk went away"), "disk went away", 1),
         (_Stop("the loss is nan at step 3, layer 1"), "the loss is nan at step 3, layer 1", 1),
     ],

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.command_line.composition import one_line
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.disk import NO_ROOM
 
 OUT_OF_MEMORY = (
     "out of memory: a smaller data.micro_batch_size or data.seq_len (the batch and the result of a step stay the same "
@@ -48,7 +49,8 @@ def _disk(error: OSError) -> str:
     if error.strerror is None:
         return one_line(error)
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return ": ".join([error.strerror, *files])
+    remedy = "; when there is room, type the same command again" if error.errno in NO_ROOM else ""
+    return ": ".join([error.strerror, *files]) + remedy
 
 
 def describe(error: BaseException) -> tuple[str, int] | None:

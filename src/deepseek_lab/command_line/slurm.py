@@ -21,6 +21,7 @@ from types import FrameType
 from deepseek_lab.command_line.lifeline import in_a_sweep
 from deepseek_lab.command_line.outcome import say
 from deepseek_lab.command_line.ranks import started
+from deepseek_lab.disk import naming
 
 NOTE = ".slurm.json"
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -36,7 +37,8 @@ def job_number(environment: Mapping[str, str] = os.environ) -> str | None:
 def note_job(folder: Path, typed: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
     """Leaves in a new folder which job made it with which overrides; nothing outside SLURM."""
     if number := job_number(environment):
-        (folder / NOTE).write_text(json.dumps({"job": number, "typed": list(typed)}))
+        with naming(folder / NOTE):
+            (folder / NOTE).write_text(json.dumps({"job": number, "typed": list(typed)}))
 
 
 def folder_of_this_job(beside: Path, typed: Sequence[str], environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepseek_lab.disk import naming
 from deepseek_lab.sweep.slots import Needs, Slot
 
 LOG = "log.txt"
@@ -75,7 +76,7 @@ class JobProcess:
         self.started = time.monotonic()
         job.folder.mkdir(parents=True, exist_ok=True)
         given = [f"{name}={value}" for name, value in slot.environment.items()]
-        with (job.folder / LOG).open("a") as log:
+        with naming(job.folder / LOG), (job.folder / LOG).open("a") as log:
             log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join([*given, *job.command])}\n")
             log.flush()
             self._process = subprocess.Popen(

@@ -28,6 +28,7 @@ from deepseek_lab.checkpoint.huggingface.scaled_blocks import (
 )
 from deepseek_lab.checkpoint.huggingface.tensor_file import Description, write_tensors
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.disk import naming
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.precision.stored import StoredLinear, narrowed
 
@@ -66,12 +67,13 @@ def save_pretrained(
     folder.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
-        _write_weights(partial, content, shard_bytes)
-        _write_json(partial / "generation_config.json", {name: config[name] for name in _TOKENS})
-        _write_json(partial / CONFIG, config)
-        if beside is not None:
-            beside(partial)
-        _take_names(partial, folder)
+        with naming(folder):
+            _write_weights(partial, content, shard_bytes)
+            _write_json(partial / "generation_config.json", {name: config[name] for name in _TOKENS})
+            _write_json(partial / CONFIG, config)
+            if beside is not None:
+                beside(partial)
+            _take_names(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if made and not any(folder.iterdir()):
