@@ -5,6 +5,7 @@ import os
 import resource
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from lightning.pytorch import Callback
 from deepseek_lab.checkpoint.located import checkpoints_in, latest_checkpoint
 from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.disk import naming
+from deepseek_lab.experiment import conversion
 from deepseek_lab.experiment.full_disk import kept_on_full_disk
 from deepseek_lab.report.writing import write_whole
 from deepseek_lab.stages.errors import DiskRefused
@@ -127,3 +129,15 @@ def test_a_report_names_its_file_and_leaves_nothing_half(tmp_path, room):
     finally:
         room()
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("report.md", b"old")]
+
+
+def test_a_converted_run_names_its_file_though_torch_hides_the_cause(tmp_path, room):
+    model = tiny_stage().model
+    found = SimpleNamespace(tokenizer=lambda: None, chat_template=lambda: "", folder=tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        with pytest.raises(OSError, match=r"step_0+\.ckpt: could not be written \(File too large\)"):
+            conversion.write_run(found, model, tmp_path / "run", SimpleNamespace(dtype=None))
+    finally:
+        room()
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.checkpoint.atomic import write_atomically
 from deepseek_lab.checkpoint.huggingface import save_pretrained
 from deepseek_lab.checkpoint.located import checkpoint_name, is_gguf
 from deepseek_lab.checkpoint.native import MODEL_PREFIX, describe
@@ -138,7 +139,7 @@ def write_run(found: FinishedRun | PublishedModel, model: Transformer, target: P
         target.rmdir()  # empty, see check_conversion
     with whole_folder(target) as folder:
         (folder / "checkpoints").mkdir()
-        torch.save(content, folder / "checkpoints" / checkpoint_name(0))
+        write_atomically(folder / "checkpoints" / checkpoint_name(0), lambda file: torch.save(content, file))
         keep_text_and_shape(folder, tokenizer, model.config)
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
         (folder / "converted.json").write_text(json.dumps({"from": str(found.folder)}, indent=1) + "\n")
