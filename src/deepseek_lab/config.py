@@ -12,6 +12,7 @@ the annotations as objects.
 """
 
 import difflib
+import math
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -87,6 +88,14 @@ def _fits(value: Any, annotation: Any) -> bool:
     return isinstance(value, annotation) if isinstance(annotation, type) else True
 
 
+def _not_finite(value: Any) -> float | None:
+    """The first number in a value, or in a list or mapping of them, that is NaN or infinite."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return next((number for each in held if (number := _not_finite(each)) is not None), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckedConfig:
     """A frozen dataclass whose values are checked against their annotations when it is made.
@@ -100,6 +109,8 @@ class CheckedConfig:
             value = getattr(self, field.name)
             if not _fits(value, hints[field.name]):
                 raise ConfigError(f"must be {_wanted(hints[field.name])}, not {value!r}", field.name)
+            if (number := _not_finite(value)) is not None:
+                raise ConfigError(f"must be a finite number, not {number}", field.name)
         self.check()
 
     def check(self) -> None:

@@ -52,7 +52,7 @@ def test_files_that_cannot_be_read(train, tmp_path, name, content, line):
 
 def test_a_missing_path_and_a_single_empty_file(train, tmp_path):
     code, lines = train("data=text_files", f"data.corpus.path={tmp_path / 'nowhere'}")
-    assert (code, lines) == (2, [f"error: {tmp_path / 'nowhere'} does not exist"])
+    assert (code, lines) == (2, [f"error: data.corpus.path names no file or folder: {tmp_path / 'nowhere'}"])
     folder = files(tmp_path, "a.txt", b"")
     code, lines = train("data=text_files", f"data.corpus.path={folder / 'a.txt'}")
     assert (code, lines) == (2, [f"error: {folder / 'a.txt'} is empty"])

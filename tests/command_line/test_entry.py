@@ -217,3 +217,30 @@ def test_the_real_script_refuses_without_importing_torch(typed, said):
     assert code == 2
     assert line.startswith(said)
     assert not torch
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("stage.weight_decay=nan", "stage.weight_decay must be a finite number, not nan"),
+        ("stage.weight_decay=-inf", "stage.weight_decay must be a finite number, not -inf"),
+        ("model.dim=1e999", "model.dim must be a finite number, not inf"),
+        ("seed=4294967296", "seed must be below 2**32, not 4294967296: no generator takes more"),
+    ],
+)
+def test_a_number_that_no_run_can_take_is_refused_before_any_job(app, override, line):
+    assert app(override) == (2, [f"error: {line}"])
+    key, _, value = override.partition("=")
+    code, lines = app("-m", f"{key}=1,{value}")
+    assert (code, app.seen) == (2, [])
+    assert lines[0].endswith(line)
+
+
+def test_a_path_that_is_not_there_is_refused_before_any_job(app, tmp_path):
+    (tmp_path / "conf" / "data").mkdir()
+    (tmp_path / "conf" / "data" / "texts.yaml").write_text(f"corpus: {{path: {tmp_path}}}\n")
+    train = tmp_path / "conf" / "train.yaml"
+    train.write_text(train.read_text().replace("- model: nano", "- model: nano\n- data: texts"))
+    code, lines = app("-m", f"data.corpus.path={tmp_path},{tmp_path / 'gone'}")
+    assert (code, app.seen) == (2, [])
+    assert f"data.corpus.path names no file or folder: {tmp_path / 'gone'}" in lines[0]

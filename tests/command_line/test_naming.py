@@ -39,7 +39,7 @@ def test_a_name_is_short_whole_words_and_safe_in_an_override():
 
 
 def test_a_long_name_keeps_choices_seed_and_the_last_values():
-    long = ["trainer.max_steps=100", "data.corpus.folder=/a/long/place/for/texts", "trainer.validate_every=10"]
+    long = ["trainer.max_steps=100", "data.corpus.folder=/a/place-for-texts-of-every-kind", "trainer.validate_every=10"]
     job = [*long, "attention=mla", "seed=2", "model.kv_lora_rank=64"]
     assert run_words(job) == "validate_every-10_attention-mla_seed-2_kv_lora_rank-64"
     names = {run_words([*long, *long, f"attention={kind}", f"seed={n}"]) for kind in ("mha", "mla") for n in (1, 2)}

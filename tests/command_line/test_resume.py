@@ -179,3 +179,56 @@ def test_newest_means_the_newest_checkpoint_not_the_newest_folder(app, run):
     first = run("seed=1", age=0)
     run("seed=2", age=100)
     assert newest_unfinished(app.logs, lambda folder: True) == first
+
+
+def finished_or_cut_off(app, *overrides, done, step=8):
+    """A run of the small app in a folder of a person's choosing, as it was left."""
+    folder = app.logs / "mine"
+    assert app(f"hydra.run.dir={folder}", *overrides)[0] == 0
+    write_checkpoint(folder, f"step_{step:08d}.ckpt", 0)
+    if done:
+        (folder / "DONE").touch()
+    app.seen.clear()
+    return folder
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("other", ["attention=mla", "seed=2", "stage.weight_decay=0.2", "trainer.max_steps=20"])
+def test_a_folder_is_not_used_again_for_another_run(app, other, done):
+    folder = finished_or_cut_off(app, "seed=1", done=done)
+    before = {path.name: path.read_bytes() for path in (folder / ".hydra").iterdir()}
+    code, lines = app(f"hydra.run.dir={folder}", other)
+    assert (code, len(lines), app.seen) == (2, 1, [])
+    key = {"attention=mla": "attention."}.get(other, other.partition("=")[0])
+    assert f"hydra.run.dir {folder} holds a run with {key}" in lines[0] or "attention" in lines[0]
+    assert {path.name: path.read_bytes() for path in (folder / ".hydra").iterdir()} == before
+
+
+def test_the_same_run_goes_on_in_its_folder_whatever_changes_no_number(app):
+    folder = finished_or_cut_off(app, "seed=1", done=False)
+    assert app(f"hydra.run.dir={folder}", "seed=1", f"paths.cache={folder}/elsewhere") == (0, [])
+    assert len(app.seen) == 1
+
+
+def test_a_sweeps_job_folder_is_not_used_for_another_job(app):
+    app("-m", "seed=1,2", "hydra.sweep.dir=" + str(app.logs / "s"), "hydra.sweep.subdir=job")
+    code, lines = app("-m", "seed=1,2", "hydra.sweep.dir=" + str(app.logs / "t"), "hydra.sweep.subdir=job")
+    assert code == 2
+    assert lines == [f"error: hydra.sweep.subdir {app.logs / 't' / 'job'} would be the folder of two different jobs"]
+
+
+@pytest.mark.parametrize(("steps", "code"), [(5, 2), (8, 2), (9, 0), (10, 0)])
+def test_an_end_behind_the_checkpoint_is_refused(app, steps, code):
+    folder = finished_or_cut_off(app, done=False)
+    done, lines = app(f"resume={folder}", f"trainer.max_steps={steps}")
+    assert done == code
+    assert not (folder / "DONE").exists()
+    if code:
+        assert lines[0].startswith(
+            f"error: trainer.max_steps = {steps} lies not ahead of the run's checkpoint of step 8"
+        )
+
+
+def test_a_run_that_was_cut_off_after_its_last_step_goes_on(app):
+    folder = finished_or_cut_off(app, "trainer.max_steps=8", done=False)
+    assert app(f"resume={folder}") == (0, [])

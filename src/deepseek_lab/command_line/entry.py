@@ -21,15 +21,16 @@ from deepseek_lab.command_line.composition import Composer, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
 from deepseek_lab.command_line.lifeline import in_a_sweep, watch
-from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, register_resolvers, sweep_folder
+from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, job_hash, register_resolvers, sweep_folder
 from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
-from deepseek_lab.command_line.resume import resumed_overrides
+from deepseek_lab.command_line.resume import require_same_run_in, resumed_overrides
 from deepseek_lab.command_line.run_lock import hold
 from deepseek_lab.command_line.shared_store import share_store
 from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeued_in_time
 from deepseek_lab.command_line.stale import treat_stale
 from deepseek_lab.command_line.terminal import lasting_terminal
+from deepseek_lab.command_line.typed_paths import usable_overrides
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.command_line.waiting import wait_asleep_if_busy
 from deepseek_lab.config import ConfigError, nearest
@@ -113,6 +114,24 @@ def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads
         say(f"{key} changes nothing here: none of the chosen parts reads it", "warning")
 
 
+def require_own_folders(jobs: list[Job], sweep: bool) -> None:
+    """Refuses a folder that holds another run, and one for two jobs, before Hydra writes into it."""
+    of: dict[Path, str] = {}
+    for job in jobs:
+        typed = [str(line).partition("=")[0] for line in job.config.hydra.overrides.hydra]
+        if job.config.hydra.output_subdir is None or OmegaConf.select(job.config, "resume"):
+            continue
+        if sweep:
+            folder, key = sweep_folder(job.config), "sweep"
+            if of.setdefault(folder, job_hash(job.config)) != job_hash(job.config):
+                raise ConfigError(f"{folder} would be the folder of two different jobs", "hydra.sweep.subdir")
+        elif "hydra.run.dir" in typed:
+            folder, key = Path(str(job.config.hydra.run.dir)).absolute(), "hydra.run.dir"
+        else:
+            continue
+        require_same_run_in(folder, job.config, key)
+
+
 def look_at_source(jobs: list[Job]) -> None:
     """Treats the finished jobs of a sweep that another source made, as `sweep_stale` says; one line names them."""
     config = jobs[0].config
@@ -128,6 +147,7 @@ def planned(
     """All jobs of the command line, checked; `args.overrides` is rewritten to what Hydra shall run."""
     folder = Path(args.config_path).resolve() if args.config_path else config_dir
     with Composer(folder, args.config_name or config_name, args.config_dir) as composer:
+        args.overrides = usable_overrides(composer, args.overrides, args.multirun)
         if args.cfg or args.help:
             if args.overrides:  # what nobody typed cannot be wrong
                 composer.compose(args.overrides)
@@ -143,6 +163,7 @@ def planned(
         wait_asleep_if_busy()
         check_jobs(jobs, check_path, sweep)
         warn_unread(composer, args.overrides, jobs, reads)
+        require_own_folders(jobs, sweep)
         if sweep:
             look_at_source(jobs)
         own = args.overrides if sweep else jobs[0].overrides  # the sweeper finds the widths of each job again

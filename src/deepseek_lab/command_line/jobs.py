@@ -7,6 +7,7 @@ jobs as it goes, so nothing can be checked beforehand but the config its jobs sh
 """
 
 import importlib
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,11 @@ from deepseek_lab.advice import typed
 from deepseek_lab.command_line.composition import Composer, one_line
 from deepseek_lab.command_line.naming import sweep_name
 from deepseek_lab.command_line.stale import RULES, check_rule
+from deepseek_lab.command_line.typed_paths import require_read_paths
 from deepseek_lab.config import ConfigError
+
+LARGEST_SEED = 2**32
+"""numpy's generators take seeds below it."""
 
 MATCHED = "deepseek_lab.sweep.matching:matched"
 
@@ -151,6 +156,7 @@ def check_jobs(jobs: Sequence[Job], check_path: str | None, sweep: bool = False)
         with _named(index, len(jobs), job.words):
             with _texts_quoted(job):
                 check_values(job.config)
+            require_read_paths(task_config(job.config))
             if sweep:
                 check_launcher(job.config)
     if check_path is None:
@@ -171,7 +177,7 @@ def task_config(config: DictConfig) -> DictConfig:
 
 
 def check_values(config: DictConfig) -> None:
-    """Refuses missing values (`???`) and interpolations that lead nowhere."""
+    """Refuses missing values (`???`), interpolations that lead nowhere, and numbers that are none or too large."""
     task = task_config(config)
     try:
         for key in sorted(OmegaConf.missing_keys(task)):
@@ -179,6 +185,7 @@ def check_values(config: DictConfig) -> None:
         OmegaConf.resolve(task)
     except OmegaConfBaseException as error:
         raise ConfigError(_leads_nowhere(error), getattr(error, "full_key", None) or "") from error
+    _check_numbers(OmegaConf.to_container(task))
     sweep = OmegaConf.select(task, "sweep")
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
@@ -188,6 +195,20 @@ def check_values(config: DictConfig) -> None:
     check_rule(task.get("sweep_stale", RULES[0]))
     if not isinstance(task.get("sweep_report", True), bool):
         raise ConfigError(f"must be true or false, not {task.sweep_report!r}", "sweep_report")
+
+
+def _check_numbers(value: Any, path: str = "") -> None:
+    """Every number is finite, and a seed one that all random generators take."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_numbers(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for each in value:
+            _check_numbers(each, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"must be a finite number, not {value}", path)
+    elif path.rpartition(".")[2] in ("seed", "seeds") and isinstance(value, int) and value >= LARGEST_SEED:
+        raise ConfigError(f"must be below 2**32, not {value}: no generator takes more", path)
 
 
 def _leads_nowhere(error: OmegaConfBaseException) -> str:

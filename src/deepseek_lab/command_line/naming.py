@@ -50,6 +50,8 @@ def _word(override: str) -> str:
     key, _, value = override.lstrip("+~").partition("=")
     if key.split(".")[0] in NOT_IN_A_NAME:
         return ""
+    if value.strip("'").startswith("/"):  # of a path its last name says enough
+        value = Path(value.strip("'")).name
     return _plain(f"{key.split('.')[-1]}-{value}")
 
 
@@ -72,9 +74,15 @@ def _dotted_word(override: str) -> tuple[bool, str]:
 
 
 def job_hash(config: DictConfig) -> str:
-    """8 hex digits that tell two jobs apart: sha256 of the resolved config without what changes no number.
+    """8 hex digits that tell two jobs apart: sha256 of the resolved config without what changes no number."""
+    text = json.dumps(identity_values(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    Of the shape sheet the keys count that the network reads. The values of `paths` are taken out of the text, so
+
+def identity_values(config: DictConfig) -> dict[str, Any]:
+    """The resolved values that make a job what it is, by top-level key.
+
+    Of the shape sheet the keys count that the network reads. The values of `paths` are taken out of the texts, so
     that a moved project keeps its hashes.
     """
     values: dict[str, Any] = {}
@@ -82,11 +90,20 @@ def job_hash(config: DictConfig) -> str:
         value = OmegaConf.select(config, key)
         values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     _leave_out(config, values)
-    text = json.dumps(values, sort_keys=True, default=str)
-    folders = OmegaConf.select(config, "paths") or {}
-    for folder in sorted((str(path) for path in folders.values()), key=len, reverse=True):
-        text = text.replace(folder, "")
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    folders = (OmegaConf.select(config, "paths") or {}).values()
+    return dict(_without(values, sorted((str(path) for path in folders), key=len, reverse=True)))
+
+
+def _without(value: Any, folders: Sequence[str]) -> Any:
+    """A value whose texts hold none of `folders`."""
+    if isinstance(value, dict):
+        return {key: _without(each, folders) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without(each, folders) for each in value]
+    if isinstance(value, str):
+        for folder in folders:
+            value = value.replace(folder, "")
+    return value
 
 
 def _leave_out(config: DictConfig, values: dict[str, Any]) -> None:

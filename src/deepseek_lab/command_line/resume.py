@@ -5,10 +5,14 @@ same folder, with the new overrides on top; so the config is composed anew and e
 can still be changed. What is in a checkpoint, and whether it can be read, is the training code's
 business: here only the folder is found.
 
+A folder that holds a run already is used again for the same run only (`require_same_run_in`): Hydra would write the
+new config over that of the run before anybody else looks.
+
 Left out on purpose: going back to an older checkpoint. The run's curves would then hold two pasts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 from deepseek_lab import advice
 from deepseek_lab.advice import quoted
 from deepseek_lab.command_line.composition import Composer, line_of, shell_key
+from deepseek_lab.command_line.naming import identity_values
 from deepseek_lab.command_line.run_lock import is_written
+from deepseek_lab.command_line.typed_paths import same_place
 from deepseek_lab.config import ConfigError
+
+_STEP = re.compile(r"step_(\d+)\.ckpt")
 
 MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "profile", "debug")
 """Top-level keys in which a run that `resume=auto` finds may differ from what is typed."""
@@ -100,12 +108,59 @@ def _check_goes_on(run: Path, config: DictConfig) -> None:
     """Refuses a folder with nothing to go on from, and a finished run whose end was not moved."""
     if not checkpoints(run):
         raise ConfigError(f"{run} has no checkpoint in checkpoints/", "resume")
-    if not (run / "DONE").exists():
-        return
     had = OmegaConf.select(OmegaConf.load(run / ".hydra" / "config.yaml"), "trainer.max_steps")
     wanted = OmegaConf.select(config, "trainer.max_steps")
-    if not (isinstance(had, int) and isinstance(wanted, int) and wanted > had):
+    if not (run / "DONE").exists():
+        _check_end_lies_ahead(run, had, wanted)
+    elif not (isinstance(had, int) and isinstance(wanted, int) and wanted > had):
         raise ConfigError(f"{run} is finished; a larger trainer.max_steps than {had} goes on with it", "resume")
+
+
+def _check_end_lies_ahead(run: Path, had: Any, wanted: Any) -> None:
+    """Refuses an end that the run has passed; one that it reached, and was cut off before its mark, is its own."""
+    steps = [int(found[1]) for path in checkpoints(run) if (found := _STEP.fullmatch(path.name))]
+    if not steps or not isinstance(wanted, int):
+        return
+    if wanted < max(steps) or (wanted == max(steps) and wanted != had):
+        problem = f"= {wanted} lies not ahead of the run's checkpoint of step {max(steps)}; a larger one goes on"
+        raise ConfigError(problem, "trainer.max_steps")
+
+
+def require_same_run_in(folder: Path, config: DictConfig, key: str) -> None:
+    """Raises ConfigError where a folder holds a run, begun or finished, with other values than `config`.
+
+    key: what named the folder. Values that change no number of a run may differ, and keys that the stored config does
+    not know yet (an older run) are not compared.
+    """
+    stored = folder / ".hydra" / "config.yaml"
+    if not stored.is_file() or not (checkpoints(folder) or (folder / "DONE").exists()):
+        return
+    try:
+        theirs = dict(_flat("", identity_values(OmegaConf.load(stored))))  # type: ignore[arg-type]
+    except (OSError, yaml.YAMLError, OmegaConfBaseException):
+        raise ConfigError(
+            f"{folder} holds a run whose .hydra/config.yaml cannot be read; take another folder", key
+        ) from None
+    ours = dict(_flat("", identity_values(config)))
+    for name, value in theirs.items():
+        if name not in ours:
+            raise ConfigError(
+                f"{folder} holds a run with {name}={value}, which this one has not; take another folder", key
+            )
+        if not same_place(name, value, ours[name]):
+            usable = f"{advice.resume_command(folder)} {advice.typed([advice.override(name, ours[name])])}"
+            problem = (
+                f"{folder} holds a run with {name}={value}, not {ours[name]}; take another folder, or go on: {usable}"
+            )
+            raise ConfigError(problem, key)
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _flat(f"{path}.{key}" if path else str(key), child)
+    else:
+        yield path, value
 
 
 def resumed_overrides(composer: Composer, overrides: Sequence[str]) -> list[str] | None:

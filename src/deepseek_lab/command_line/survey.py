@@ -15,6 +15,7 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.entry import answered, read_arguments, warn_unread
 from deepseek_lab.command_line.jobs import Job, imported, is_sweep, survey
 from deepseek_lab.command_line.naming import PROJECT_ROOT
+from deepseek_lab.command_line.typed_paths import usable_overrides
 
 
 def run_survey(
@@ -33,6 +34,7 @@ def _survey(config_name: str, function_path: str, sheet_reads: str | None, confi
     args = read_arguments(sys.argv[1:])
     folder = Path(args.config_path).resolve() if args.config_path else config_dir
     with Composer(folder, args.config_name or config_name, args.config_dir) as composer:
+        args.overrides = usable_overrides(composer, args.overrides, args.multirun)
         if not _asks_hydra(args):
             jobs = survey(composer, args.overrides, is_sweep(composer, args.overrides, args.multirun))
             warn_unread(composer, args.overrides, [job for job in jobs if isinstance(job, Job)], sheet_reads)
