@@ -29,6 +29,9 @@ from deepseek_lab.command_line.run_lock import is_written
 from deepseek_lab.command_line.typed_paths import same_place
 from deepseek_lab.config import ConfigError
 
+_MAY_CHANGE = frozenset({"optimizer", "schedule", "balance", "precision", "trainer"})
+"""Top-level keys in which a run that is resumed may differ from what it was."""
+
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 MAY_DIFFER = ("resume", "trainer", "paths", "hardware", "profile", "debug")
@@ -148,10 +151,10 @@ def require_same_run_in(folder: Path, config: DictConfig, key: str) -> None:
                 f"{folder} holds a run with {name}={value}, which this one has not; take another folder", key
             )
         if not same_place(name, value, ours[name]):
-            usable = f"{advice.resume_command(folder)} {advice.typed([advice.override(name, ours[name])])}"
-            problem = (
-                f"{folder} holds a run with {name}={value}, not {ours[name]}; take another folder, or go on: {usable}"
-            )
+            problem = f"{folder} holds a run with {name}={value}, not {ours[name]}; take another folder"
+            if name.split(".")[0] in _MAY_CHANGE:
+                changed = advice.typed([advice.override(name, ours[name])])
+                problem += f", or go on with that run: {advice.resume_command(folder)} {changed}"
             raise ConfigError(problem, key)
 
 
