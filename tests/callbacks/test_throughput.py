@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 
 from deepseek_lab.callbacks import throughput
 from deepseek_lab.callbacks.throughput import Throughput, resident_bytes
+from deepseek_lab.processor import Moment
 from tiny_run import tiny_stage, tiny_trainer
 
 
@@ -72,3 +73,19 @@ def test_memory_follows_what_is_held() -> None:
     for page in range(0, len(held), mmap.PAGESIZE):
         held[page] = 1
     assert resident_bytes() - before > 48 * 2**20
+
+
+def test_what_others_took_meanwhile_is_recorded_and_kept_over_a_resume(tmp_path: Path) -> None:
+    moments = iter(Moment(clock=10.0 * n, everybody=25.0 * n, ours=10.0 * n, main_thread=0.0) for n in range(99))
+    speed = Throughput(look=lambda: next(moments))
+    trainer = tiny_trainer(tmp_path, max_steps=4, validate_every=4, log_every=2)
+    trainer.callbacks[1] = speed
+    trainer.fit(tiny_stage(isolate_documents=False, depth=0))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {row["perf/other_cores"] for row in rows if "perf/other_cores" in row} == {1.5}
+    assert speed.other_cores == 1.5
+    again = Throughput()
+    again.load_state_dict(speed.state_dict())
+    assert again.other_cores == 1.5
+    again.load_state_dict({"seconds": 3.0})
+    assert again.other_cores is None, "a checkpoint of an older run does not say"

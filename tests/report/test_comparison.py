@@ -126,3 +126,32 @@ def test_what_makes_a_comparison_unfair_is_said(runs, changes, words):
     warnings = compared(runs.folder).warnings
     assert len(warnings) == len(words)
     assert all(word in warning for word, warning in zip(words, warnings, strict=True))
+
+
+def test_speeds_are_compared_of_runs_beside_which_others_were_equally_busy(runs):
+    for kind in ("mha", "mla"):
+        runs.add(kind, 1, other_cores=1.1, tokens_per_second=5000.0, seconds=100.0)
+    runs.add("mha", 2, other_cores=0.1, tokens_per_second=9000.0, seconds=50.0)
+    comparison = compare(read_runs(runs.folder)[0])
+    alone = next(run for run in comparison.variants[0].runs if run.seed == 2)
+    assert comparison.untimed == {alone.folder}
+    assert [comparison.timed(run, run.seconds) for run in comparison.variants[0].runs] == [100.0, None]
+    assert comparison.warnings == (
+        "Times and speeds are of runs beside which others kept about 1 cores busy (1 left out).",
+    )
+
+
+def test_speeds_without_a_common_load_are_said_not_to_compare(runs):
+    runs.add("mha", 1, other_cores=0.0)
+    runs.add("mla", 1, other_cores=1.2)
+    comparison = compare(read_runs(runs.folder)[0])
+    assert comparison.speeds_differ_by_load
+    assert "did not run beside equally busy programs" in comparison.warnings[0]
+
+
+@pytest.mark.parametrize("load", [None, 0.2, 1.9])
+def test_speeds_under_one_load_are_compared_without_a_word(runs, load):
+    runs.add("mha", 1, other_cores=load)
+    runs.add("mla", 1, other_cores=load)
+    comparison = compare(read_runs(runs.folder)[0])
+    assert (comparison.untimed, comparison.warnings) == (frozenset(), ())

@@ -83,3 +83,14 @@ def test_more_variants_than_colours_are_told_apart(runs):
 def test_the_same_runs_give_the_same_picture(sweep):
     first, second = (loss_figures(evidence(compare(read_runs(sweep)[0]), read_question([]))) for _ in range(2))
     assert next(first) == next(second)
+
+
+def test_seconds_are_drawn_of_comparable_runs_alone(runs):
+    runs.add("mha", 1, other_cores=1.0)
+    runs.add("mla", 1, other_cores=1.0)
+    runs.add("mha", 2, other_cores=0.0)
+    assert "loss_seconds" in drawn(runs.folder)
+    other = type(runs)(runs.folder.parent / "other")
+    other.add("mha", 1, other_cores=0.0)
+    other.add("mla", 1, other_cores=1.0)
+    assert "loss_seconds" not in drawn(other.folder)

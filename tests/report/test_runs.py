@@ -117,3 +117,20 @@ def test_a_missing_folder_has_its_nearest_name(runs):
     runs.add()
     with pytest.raises(DataError, match="no such folder; did you mean 'sweep'"):
         read_runs(runs.folder.with_name("sweap"))
+
+
+def test_the_order_typed_stands_before_numbers_and_names(runs):
+    first, second, third = runs.add("mha", job=0), runs.add("gqa", job=0), runs.add("mla", job=0)
+    order = [third.name, first.name]
+    (runs.folder / "jobs.json").write_text(json.dumps({"folders": order}))
+    finished, _ = read_runs(runs.folder)
+    assert [run.folder for run in finished] == [third, first, second], "one that was not typed comes last"
+    (runs.folder / "jobs.json").write_text("[")
+    assert len(read_runs(runs.folder)[0]) == 3
+
+
+def test_folders_stand_in_the_order_in_which_they_are_given(runs, tmp_path):
+    b, a = (type(runs)(tmp_path / name) for name in "ba")
+    folders = [b.add("mla"), a.add("mha")]
+    assert [run.folder for run in read_runs([b.folder, a.folder])[0]] == folders
+    assert [run.folder for run in read_runs([a.folder, b.folder])[0]] == folders[::-1]

@@ -1,12 +1,13 @@
 """One job as a process: its log, its rows, its group, its end."""
 
+import json
 import signal
 import sys
 import time
 
 import pytest
 
-from deepseek_lab.sweep.job_process import JobProcess, PlannedJob, ending
+from deepseek_lab.sweep.job_process import JobProcess, PlannedJob, ending, note_order
 from deepseek_lab.sweep.slots import Needs, Slot
 
 SLOT = Slot(("0",), {"OMP_NUM_THREADS": "3"})
@@ -103,3 +104,13 @@ def test_its_result_is_the_last_validation_loss(tmp_path):
 
 def test_an_end_has_words():
     assert [ending(code) for code in (2, -9, -99)] == ["exit code 2", "killed by SIGKILL", "killed by signal 99"]
+
+
+def test_the_order_typed_is_noted_and_further_jobs_stand_behind(tmp_path):
+    def order(*names):
+        note_order([tmp_path / name for name in names])
+        return json.loads((tmp_path / "jobs.json").read_text())["folders"]
+
+    assert order("mla", "mha", "mla") == ["mla", "mha"]
+    assert order("mha-2") == ["mla", "mha", "mha-2"], "a second seed of one variant moves no other"
+    assert order("mha", "mla", "mha-2", "mqa") == ["mha", "mla", "mha-2", "mqa"], "all of them, typed anew"

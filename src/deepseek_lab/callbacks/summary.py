@@ -40,15 +40,17 @@ class Summary(Callback):
             **self.facts,
             "steps": pl_module.steps_done,
             "tokens": int(pl_module.tokens_seen),
-            "seconds": self._seconds(trainer),
+            "seconds": self._of_clock(trainer, "seconds"),
+            "other_cores": self._of_clock(trainer, "other_cores"),
             "tokens_per_second": self._median_speed(),
             **({"reproducible": False} if pl_module.records.latest.get("sampling/timeouts") else {}),
             "metrics": dict(sorted(pl_module.records.latest.items())),
         }
         write_text_atomically(self.run_folder / "summary.json", json.dumps(content, indent=2, default=str) + "\n")
 
-    def _seconds(self, trainer: Any) -> float | None:
-        return next((callback.seconds for callback in trainer.callbacks if isinstance(callback, Throughput)), None)
+    def _of_clock(self, trainer: Any, name: str) -> float | None:
+        found = (getattr(callback, name) for callback in trainer.callbacks if isinstance(callback, Throughput))
+        return next(found, None)
 
     def _median_speed(self) -> float | None:
         rows = read_rows(self.run_folder / "metrics.jsonl")

@@ -138,6 +138,13 @@ TRAINING: tuple[Curve, ...] = (
         "higher",
     ),
     Curve("perf/seconds", "seconds", "none: cumulative", "training so far, without validation and checkpoints"),
+    Curve(
+        "perf/other_cores",
+        "cores",
+        "the seconds since the last row",
+        "cores that other programs kept busy, other jobs of a sweep among them; on Linux, one process",
+        "lower",
+    ),
     Curve("perf/mfu", "share", "the peak of all devices", "model FLOP/s over the hardware's peak FLOP/s", "higher"),
     Curve("perf/memory_bytes", "bytes", "rank 0", "peak allocated on the GPU; on a CPU, resident now", "lower"),
     Curve(

@@ -12,6 +12,7 @@ Pure: nothing is read or written here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from statistics import fmean
 
 from deepseek_lab.config import ConfigError, nearest
@@ -75,6 +76,10 @@ class Comparison:
     variants: tuple[Variant, ...]
     baseline: Variant
     warnings: tuple[str, ...]
+    untimed: frozenset[Path] = frozenset()
+    """Runs whose speed is not compared: beside them others kept more or fewer cores busy than beside the rest."""
+    speeds_differ_by_load: bool = False
+    """Whether no two variants ran beside equally busy programs, so that no speed can be compared."""
 
     @property
     def axis(self) -> str:
@@ -91,6 +96,10 @@ class Comparison:
         if variant is self.baseline or self.baseline.spread is None:
             return None
         return abs(self.difference(variant)) > self.baseline.spread
+
+    def timed(self, run: Run, value: float | None) -> float | None:
+        """A run's time or speed, where it may be compared with those of others."""
+        return None if run.folder in self.untimed else value
 
     @property
     def verdict(self) -> str:
@@ -156,7 +165,41 @@ def compare(runs: Sequence[Run], baseline: str | None = None) -> Comparison:
         groups.setdefault(tuple((key, settings.get(key, "default")) for key in keys), []).append(run)
     variants = tuple(Variant(settings=key, runs=_one_a_seed(group)) for key, group in groups.items())
     chosen = variants[0] if baseline is None else _named(variants, baseline)
-    return Comparison(variants=variants, baseline=chosen, warnings=tuple(_warnings(runs, variants)))
+    untimed, differ, lines = _compared_speeds(variants)
+    return Comparison(
+        variants=variants,
+        baseline=chosen,
+        warnings=(*_warnings(runs, variants), *lines),
+        untimed=untimed,
+        speeds_differ_by_load=differ,
+    )
+
+
+def _compared_speeds(variants: Sequence[Variant]) -> tuple[frozenset[Path], bool, list[str]]:
+    """The runs whose speed is left out, whether none can be compared, and the lines that say so.
+
+    Like is compared with like: of the loads (cores that others kept busy, rounded) under which every variant ran, the
+    one with most runs counts.
+    """
+    loads = [{run.folder: _load(run) for run in variant.runs if run.seconds is not None} for variant in variants]
+    every = [load for each in loads for load in each.values()]
+    if len(set(every)) < 2:
+        return frozenset(), False, []
+    shared = set.intersection(*(set(each.values()) for each in loads if each))
+    if not shared:
+        line = (
+            "The variants did not run beside equally busy programs: do not compare their seconds or tokens per second."
+        )
+        return frozenset(), True, [line]
+    kept = max(sorted(shared, key=str), key=every.count)
+    left = frozenset(folder for each in loads for folder, load in each.items() if load != kept)
+    beside = "an unknown number of" if kept is None else f"about {kept}"
+    line = f"Times and speeds are of runs beside which others kept {beside} cores busy ({len(left)} left out)."
+    return left, False, [line]
+
+
+def _load(run: Run) -> int | None:
+    return None if run.other_cores is None else int(run.other_cores + 0.5)
 
 
 def _one_a_seed(runs: Sequence[Run]) -> tuple[Run, ...]:

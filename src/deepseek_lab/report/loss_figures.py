@@ -59,14 +59,15 @@ AXES = (
 
 
 def line(variant: Variant, measure: Measure) -> Line:
-    """The curve of a variant over the steps at which all its seeds were validated and have a place on the axis."""
+    """The curve of a variant over the steps at which all its seeds that have a place on the axis were validated."""
     at_step: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for run in variant.runs:
+    placed = [run for run in variant.runs if any(measure(run, point) is not None for point in run.curve)]
+    for run in placed:
         for point in run.curve:
             place = measure(run, point)
             if place is not None:
                 at_step[point.step].append((place, point.bits_per_byte))
-    shared = [points for _, points in sorted(at_step.items()) if len(points) == len(variant.runs)]
+    shared = [points for _, points in sorted(at_step.items()) if len(points) == len(placed)]
     values = [[bits for _, bits in points] for points in shared]
     return Line(
         tuple(fmean(place for place, _ in points) for points in shared),
@@ -80,7 +81,9 @@ def loss_figures(evidence: Evidence) -> Iterator[Picture]:
     """The whole runs against tokens, then the second halves against each axis that is known."""
     comparison = evidence.comparison
     for index, axis in enumerate((AXES[0], *AXES)):
-        curves = [(variant, line(variant, axis.measure)) for variant in comparison.variants]
+        if axis.name == "seconds" and comparison.speeds_differ_by_load:
+            continue
+        curves = [(variant, line(variant, _measure(comparison, axis))) for variant in comparison.variants]
         curves = [(variant, curve) for variant, curve in curves if curve.places]
         if not curves and axis is not AXES[0]:
             continue
@@ -90,6 +93,13 @@ def loss_figures(evidence: Evidence) -> Iterator[Picture]:
                 yield _figure(comparison, halves, axis, f"loss_{axis.name}", "second half of each run")
         else:
             yield _figure(comparison, curves, axis, "loss", "whole runs")
+
+
+def _measure(comparison: Comparison, axis: Axis) -> Measure:
+    """Of seconds, those that may be compared."""
+    if axis.name != "seconds":
+        return axis.measure
+    return lambda run, point: comparison.timed(run, axis.measure(run, point))
 
 
 def _figure(

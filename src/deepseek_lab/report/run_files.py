@@ -13,6 +13,7 @@ import yaml
 from deepseek_lab.config import DataError
 
 DONE, SUMMARY, METRICS, PROVENANCE = "DONE", "summary.json", "metrics.jsonl", "provenance.json"
+JOBS = "jobs.json"
 LOADS, LOG = "expert_load.jsonl", "log.txt"
 
 
@@ -46,6 +47,15 @@ def json_object(path: Path, text: str, where: str = "") -> dict[str, Any]:
 def json_rows(path: Path, text: str) -> list[dict[str, Any]]:
     """The rows of a file of JSON lines, but a last one that is still being written. Raises DataError."""
     return [json_object(path, line, f" line {n}") for n, line in enumerate(text.split("\n")[:-1], start=1)]
+
+
+def typed_order(sweep: Path) -> list[str]:
+    """The run folders of a sweep in the order in which their jobs were typed; empty where nobody noted it."""
+    try:
+        names = json.loads((sweep / JOBS).read_text(encoding="utf-8"))["folders"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def yaml_at(path: Path, *keys: str) -> Any:

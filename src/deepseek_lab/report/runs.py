@@ -16,7 +16,7 @@ from typing import Any
 from deepseek_lab.config import DataError, nearest
 from deepseek_lab.report.curve import Point, read_curve
 from deepseek_lab.report.origin import Origin, read_origin
-from deepseek_lab.report.run_files import DONE, METRICS, SUMMARY, finite, json_object, whole_text, yaml_at
+from deepseek_lab.report.run_files import DONE, METRICS, SUMMARY, finite, json_object, typed_order, whole_text, yaml_at
 from deepseek_lab.report.unfinished import UnfinishedRun, read_unfinished
 
 
@@ -35,10 +35,11 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run; `overrides` is what was typed for it, `order` its number in its sweep.
+    """A finished run; `overrides` is what was typed for it, `order` its place in its sweep, as typed.
 
     metrics: the last value of every curve, those that were finite
     flops_per_token: of training; None in a summary without it
+    other_cores: how many cores other programs kept busy meanwhile, on average; None where it is not known
     `text_hash` stands for the corpus, `tokens_hash` for the corpus as the run's tokenizer cut it.
     """
 
@@ -59,6 +60,7 @@ class Run:
     tokens: int
     seconds: float | None
     tokens_per_second: float | None
+    other_cores: float | None
     trigram_bits_per_byte: float | None
     text_hash: str | None
     tokens_hash: str | None
@@ -84,12 +86,14 @@ def read_runs(folders: Path | Sequence[Path]) -> tuple[list[Run], list[Unfinishe
     finished: list[Run] = []
     unfinished: list[UnfinishedRun] = []
     given = [folders] if isinstance(folders, Path) else folders
-    for path in dict.fromkeys(path.resolve() for folder in given for path in run_folders(folder)):
+    paths = list(dict.fromkeys(path.resolve() for folder in given for path in run_folders(folder)))
+    for path in paths:
         if (path / DONE).exists():
             finished.append(read_run(path))
         else:
             unfinished.append(read_unfinished(path))
-    return sorted(finished, key=lambda run: (str(run.folder.parent), run.order, run.folder.name)), unfinished
+    places = list(dict.fromkeys(path.parent for path in paths))  # as given; below one folder, by name
+    return sorted(finished, key=lambda run: (places.index(run.folder.parent), run.order, run.folder.name)), unfinished
 
 
 def read_run(folder: Path) -> Run:
@@ -148,6 +152,7 @@ def _measured(summary: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": int(summary["tokens"]),
         "seconds": finite(summary.get("seconds")),
         "tokens_per_second": finite(summary.get("tokens_per_second")),
+        "other_cores": finite(summary.get("other_cores")),
         "trigram_bits_per_byte": finite((summary.get("baselines") or {}).get("trigram_bits_per_byte")),
     }
 
@@ -161,6 +166,9 @@ def _match(stored: Any) -> Match | None:
 
 
 def _job_number(folder: Path) -> int:
-    """The job's number in its sweep; 0 for a single run and where the file does not say."""
+    """The job's place in its sweep, in the order typed; 0 for a single run and where no file says it."""
+    typed = typed_order(folder.parent)
+    if folder.name in typed:
+        return typed.index(folder.name)
     number = yaml_at(folder / ".hydra" / "hydra.yaml", "hydra", "job", "num")
-    return number if isinstance(number, int) else 0
+    return len(typed) + (number if isinstance(number, int) else 0)

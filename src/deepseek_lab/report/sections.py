@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from deepseek_lab.metrics import describe
-from deepseek_lab.report.comparison import Variant
+from deepseek_lab.report.comparison import Comparison, Variant
 from deepseek_lab.report.document import Block, Bullets, Cells, Heading, Paragraph, Picture, Pictures, Verbatim
 from deepseek_lab.report.findings import Evidence, Finding
 from deepseek_lab.report.reproduction import reproduction
@@ -133,24 +133,25 @@ def _costs(evidence: Evidence) -> Iterator[Block]:
     yield Heading("What it costs")
     heads = (evidence.comparison.axis, "parameters (total / active)", "KV bytes per token", "FLOPs per token")
     heads += ("tokens per second", "minutes", *(("matched by", "off target") if matched else ()))
-    yield Cells(heads, tuple(_cost(variant, matched) for variant in variants))
+    yield Cells(heads, tuple(_cost(evidence.comparison, variant, matched) for variant in variants))
     yield Paragraph(
         "KV bytes are what the cache keeps of one token; FLOPs are those of training. Speed and minutes are means over "
-        "seeds, of training alone; runs that shared a machine slowed each other."
+        "seeds, of training alone, and of runs beside which others kept equally many cores busy."
         + (" Off target is the residual of matching, in % of its target." if matched else "")
     )
 
 
-def _cost(variant: Variant, matched: bool) -> tuple[str, ...]:
+def _cost(comparison: Comparison, variant: Variant, matched: bool) -> tuple[str, ...]:
     run = variant.runs[0]
     rule = run.match.rule if run.match else NOTHING
     residual = or_nothing(run.match.residual if run.match else None, lambda v: minus(f"{v:+.2%}"))
     return (
         *(variant.label, parameters(run), f"{run.kv_cache_bytes_per_token:,.0f}"),
         or_nothing(run.flops_per_token, short),
-        or_nothing(mean_of(variant, lambda run: run.tokens_per_second), lambda v: f"{v:,.0f}"),
+        or_nothing(mean_of(variant, lambda run: comparison.timed(run, run.tokens_per_second)), lambda v: f"{v:,.0f}"),
         or_nothing(
-            mean_of(variant, lambda run: run.seconds), lambda v: f"{v / 60:.1f}" if v >= 60 else f"{v / 60:.2f}"
+            mean_of(variant, lambda run: comparison.timed(run, run.seconds)),
+            lambda v: f"{v / 60:.1f}" if v >= 60 else f"{v / 60:.2f}",
         ),
         *((rule, residual) if matched else ()),
     )

@@ -90,6 +90,7 @@ def cells(evidence: Evidence) -> Cells:
 
 
 def _row(evidence: Evidence, variant: Variant) -> tuple[str, ...]:
+    timed = evidence.comparison.timed
     return (
         variant.label,
         str(len(variant.runs)),
@@ -98,8 +99,8 @@ def _row(evidence: Evidence, variant: Variant) -> tuple[str, ...]:
         difference(evidence, variant),
         parameters(variant.runs[0]),
         f"{variant.runs[0].kv_cache_bytes_per_token:,.0f}",
-        or_nothing(mean_of(variant, lambda run: run.tokens_per_second), lambda v: f"{v:,.0f}"),
-        or_nothing(mean_of(variant, lambda run: run.seconds), lambda v: f"{v / 60:.1f}"),
+        or_nothing(mean_of(variant, lambda run: timed(run, run.tokens_per_second)), lambda v: f"{v:,.0f}"),
+        or_nothing(mean_of(variant, lambda run: timed(run, run.seconds)), lambda v: f"{v / 60:.1f}"),
     )
 
 
@@ -153,8 +154,8 @@ def _csv_row(comparison: Comparison, variant: Variant) -> Sequence[object]:
         *(variant.label, variant is comparison.baseline, len(variant.runs), variant.loss, variant.bits_per_byte),
         *(comparison.difference(variant), comparison.baseline.spread, comparison.exceeds_spread(variant)),
         *(run.total_params, run.active_params, run.mtp_params, run.kv_cache_bytes_per_token, run.tokens),
-        mean_of(variant, lambda run: run.tokens_per_second),
-        mean_of(variant, lambda run: run.seconds),
+        mean_of(variant, lambda run: comparison.timed(run, run.tokens_per_second)),
+        mean_of(variant, lambda run: comparison.timed(run, run.seconds)),
         mean_of(variant, lambda run: run.trigram_bits_per_byte),
         *(run.flops_per_token, run.match and run.match.rule, run.match and run.match.residual),
     )

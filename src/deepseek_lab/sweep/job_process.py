@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepseek_lab.checkpoint.atomic import write_text_atomically
 from deepseek_lab.disk import naming
 from deepseek_lab.sweep.slots import Needs, Slot
 
 LOG = "log.txt"
+JOBS = "jobs.json"
 _TAIL = 16384
 """Bytes at the end of `metrics.jsonl` in which its last row is looked for."""
 
@@ -116,6 +118,22 @@ class JobProcess:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def note_order(folders: Sequence[Path]) -> None:
+    """Writes the order in which jobs were typed into their sweep's folder: a report's order, and its baseline.
+
+    Further jobs of a sweep stand behind those of earlier commands; a command that names all of them orders them anew.
+    Raises OSError.
+    """
+    for sweep in dict.fromkeys(folder.parent for folder in folders):
+        names = list(dict.fromkeys(folder.name for folder in folders if folder.parent == sweep))
+        before: list[str] = []
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            before = [str(name) for name in json.loads((sweep / JOBS).read_text(encoding="utf-8"))["folders"]]
+        order = names if set(before) <= set(names) else [*before, *(name for name in names if name not in before)]
+        sweep.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(sweep / JOBS, json.dumps({"folders": order}, indent=1))
 
 
 def ending(code: int) -> str:

@@ -49,12 +49,14 @@ class ProcessLauncher(Launcher):
         """
         from deepseek_lab.command_line.naming import job_hash
         from deepseek_lab.sweep.dispatch import Dispatch
+        from deepseek_lab.sweep.job_process import note_order
 
         setup_globals()
         configs = [self._composed(list(lines), initial_job_idx + n) for n, lines in enumerate(job_overrides)]
         once: dict[str, PlannedJob] = {}
         jobs = [once.setdefault(job_hash(config), planned(config)) for config in configs]
         different = list(once.values())
+        note_order([job.folder for job in different])
         Dispatch(different, self._slots(different), self._failed, self.log_lines).run()
         return [_returned(job, config) for job, config in zip(jobs, configs, strict=True)]
 
