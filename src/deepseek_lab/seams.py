@@ -90,7 +90,8 @@ class GroupedMatmul(nn.Module):
 def grouped_product(x_ND: Tensor, weight_EOD: Tensor, offsets_E: Tensor) -> Tensor:
     """(N, D) sorted rows times each group's (O, D) matrix, transposed -> (N, O)."""
     if torch.compiler.is_compiling() and not _can_be_traced(x_ND.dtype, x_ND.device.type):
-        return _untraced_product(x_ND, weight_EOD, offsets_E)
+        product_NO: Tensor = _untraced_product(x_ND, weight_EOD, offsets_E)
+        return product_NO
     if x_ND.dtype == torch.float64 or not _kernel_takes(x_ND, *weight_EOD.shape[1:]):
         rows = rows_of(x_ND, offsets_E)
         return torch.cat([row @ weight.t() for row, weight in zip(rows, weight_EOD.unbind(0), strict=True)])

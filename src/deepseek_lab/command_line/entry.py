@@ -9,6 +9,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from omegaconf import OmegaConf
 from deepseek_lab.advice import quoted
 from deepseek_lab.command_line.composition import Composer, shell_key
 from deepseek_lab.command_line.errors import describe
-from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep
+from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep, task_config
 from deepseek_lab.command_line.lifeline import in_a_sweep, watch
 from deepseek_lab.command_line.naming import PROJECT_ROOT, claim_folder, job_hash, register_resolvers, sweep_folder
 from deepseek_lab.command_line.outcome import GuardedJob, Outcome, say
 from deepseek_lab.command_line.ranks import planned_once, started
-from deepseek_lab.command_line.resume import require_same_run_in, resumed_overrides
+from deepseek_lab.command_line.resume import merged, require_same_run_in, resumed_overrides
 from deepseek_lab.command_line.run_lock import hold
 from deepseek_lab.command_line.shared_store import share_store
 from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeued_in_time
@@ -114,7 +115,7 @@ def warn_unread(composer: Composer, overrides: list[str], jobs: list[Job], reads
         say(f"{key} changes nothing here: none of the chosen parts reads it", "warning")
 
 
-def require_own_folders(jobs: list[Job], sweep: bool) -> None:
+def require_own_folders(composer: Composer, jobs: list[Job], sweep: bool) -> None:
     """Refuses a folder that holds another run, and one for two jobs, before Hydra writes into it."""
     of: dict[Path, str] = {}
     for job in jobs:
@@ -129,7 +130,7 @@ def require_own_folders(jobs: list[Job], sweep: bool) -> None:
             folder, key = Path(str(job.config.hydra.run.dir)).absolute(), "hydra.run.dir"
         else:
             continue
-        require_same_run_in(folder, job.config, key)
+        require_same_run_in(folder, with_precision(composer, job, folder).config, key)
 
 
 def look_at_source(jobs: list[Job]) -> None:
@@ -139,6 +140,21 @@ def look_at_source(jobs: list[Job]) -> None:
         return
     if line := treat_stale([sweep_folder(job.config) for job in jobs], config.sweep_stale):
         say(line, "warning")
+
+
+def with_precision(composer: Composer, job: Job, folder: Path) -> Job:
+    """The job with `precision=auto` written out for this machine, or as its folder has it, where it began before."""
+    if job.config.hydra.runtime.choices.get("precision") != "auto":
+        return job
+    had = folder / ".hydra" / "hydra.yaml"
+    chosen = OmegaConf.select(OmegaConf.load(had), PRECISION_CHOICE) if had.is_file() else None
+    if chosen in (None, "auto"):
+        chosen = imported("deepseek_lab.experiment:automatic_precision")(task_config(job.config))
+    lines = merged(composer.parse(job.overrides), composer.parse([f"precision={chosen}"]))
+    return replace(job, overrides=tuple(lines), config=composer.compose(lines))
+
+
+PRECISION_CHOICE = "hydra.runtime.choices.precision"
 
 
 def planned(
@@ -160,14 +176,17 @@ def planned(
             by = "a sweep's job" if in_a_sweep() else started().by
             raise ConfigError(f"starts its own processes; type it once, without {by}", "a sweep")
         jobs = expand(composer, args.overrides, sweep)
+        typed = jobs[0]  # a folder is named after what was typed
+        if not sweep:
+            jobs = [with_precision(composer, typed, Path(str(typed.config.hydra.run.dir)))]
         wait_asleep_if_busy()
         check_jobs(jobs, check_path, sweep)
         warn_unread(composer, args.overrides, jobs, reads)
-        require_own_folders(jobs, sweep)
+        require_own_folders(composer, jobs, sweep)
         if sweep:
             look_at_source(jobs)
         own = args.overrides if sweep else jobs[0].overrides  # the sweeper finds the widths of each job again
-        args.overrides = [*own, *claimed_folder(jobs[0], sweep)]
+        args.overrides = [*own, *claimed_folder(typed, sweep)]
         return jobs
 
 

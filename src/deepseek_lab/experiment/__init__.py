@@ -17,6 +17,20 @@ def check(cfg: DictConfig) -> None:
     check_config(cfg)
 
 
+def automatic_precision(cfg: DictConfig) -> str:
+    """What `precision=auto` stands for here. Raises ConfigError for what can be refused before torch is asked."""
+    if cfg.trainer.accelerator == "cpu":
+        return "fp32"
+    from deepseek_lab.experiment.first_look import first_look
+
+    first_look(cfg)
+    import torch
+
+    from deepseek_lab.precision.selection import automatic_name
+
+    return automatic_name("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def train(cfg: DictConfig) -> float:
     """Runs one training job and returns its last validation loss; see `training.train`."""
     from deepseek_lab.experiment.training import train as train_config

@@ -9,6 +9,7 @@ Left out: building anything. Nothing here reads data or makes a tensor.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from deepseek_lab.command_line.unread import SHEET_READS as SHEET_READS
@@ -19,6 +20,7 @@ from deepseek_lab.experiment.sheet import read_profile, read_seed, read_sheet, r
 from deepseek_lab.experiment.trainer_settings import ProfileSettings, TrainerSettings
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.planning.matching import UNMATCHED, Match
+from deepseek_lab.precision.selection import settled
 from deepseek_lab.tasks.task import Task
 
 PARTS = ("attention", "ffn", "mtp")
@@ -48,10 +50,14 @@ class ExperimentConfigs:
     seed: int
 
 
-def read_configs(cfg: DictConfig) -> ExperimentConfigs:
-    """All Configs of a composed config. Raises ConfigError with the path of the offending key."""
+def read_configs(cfg: DictConfig, device_type: str | None = None) -> ExperimentConfigs:
+    """All Configs of a composed config. Raises ConfigError with the path of the offending key.
+
+    device_type: what `precision=auto` is settled for; None is the device that the trainer takes here
+    """
     typed = _typed_model(cfg)
     leaves = {name: leaf(cfg, name) for name in LEAVES}
+    leaves["precision"] = settled(leaves["precision"], device_type or _device_type(cfg))
     if starts := [run for run in (cfg.init_from, getattr(leaves["stage"], "teacher", None)) if run]:
         # Its ids must mean what they meant to the weights. A run that goes on has the tokenizer in its own folder.
         leaves["tokenizer"] = tokenizer_of(cfg.resume) if cfg.resume else shared_tokenizer(starts)
@@ -64,6 +70,12 @@ def read_configs(cfg: DictConfig) -> ExperimentConfigs:
         profile=read_profile(cfg),
         seed=read_seed(cfg),
     )
+
+
+def _device_type(cfg: DictConfig) -> str:
+    """Of the trainer's accelerator; one that is not here is refused by the check of the devices, not here."""
+    on_gpu = cfg.trainer.accelerator == "gpu" or (cfg.trainer.accelerator == "auto" and torch.cuda.is_available())
+    return "cuda" if on_gpu else "cpu"
 
 
 def read_model(cfg: DictConfig) -> Transformer.Config:

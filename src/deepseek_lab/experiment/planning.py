@@ -77,7 +77,7 @@ def _row(job: Job | RefusedJob, alone: bool) -> Row:
 def plan_job(config: DictConfig, settings: PlanSettings) -> Plan:
     """The plan of one composed config. Raises ConfigError for a job that can run on no machine."""
     check_values(config)
-    configs = read_configs(task_config(config))
+    configs = read_configs(task_config(config), _planned_for(config))
     check_parts(configs)
     data, trainer = configs.data, configs.trainer
     size = data.micro_batch_size or data.batch_size // trainer.world_size
@@ -134,9 +134,17 @@ def _capability(configs: ExperimentConfigs) -> tuple[int, int]:
     return (8, 0) if configs.hardware.name == "a100" else HOPPER
 
 
+def _planned_for(cfg: DictConfig) -> str:
+    return _kind_of_device(str(cfg.hardware.name), str(cfg.trainer.accelerator))
+
+
 def _device_type(configs: ExperimentConfigs) -> str:
+    return _kind_of_device(configs.hardware.name, configs.trainer.accelerator)
+
+
+def _kind_of_device(hardware: str, asked: str) -> str:
     """What the run would compute on: a named card wins over the trainer, since a plan may be for another machine."""
-    named, asked = configs.hardware.name not in ("auto", "cpu"), configs.trainer.accelerator
+    named = hardware not in ("auto", "cpu")
     on_gpu = named or asked == "gpu" or (asked == "auto" and torch.cuda.is_available())
     return "cuda" if on_gpu else "cpu"
 

@@ -1,5 +1,6 @@
 """The number format of a run as data: what is rounded, how, and what stays high.
 
+* Automatic      one of the next two, by the device
 * FullPrecision  weights, products and sums in fp32
 * BFloat16       products of bf16 numbers, sums in fp32
 * Float8         products of e4m3 numbers with scales, after DeepSeek-V3 §3.3, and the plainer schemes it is
@@ -79,6 +80,14 @@ class Float8(CheckedConfig):
         self.require_positive("observe_every")
         if not 0 < self.smallest_amax < 1:
             raise ConfigError(f"must be above 0 and under 1, not {self.smallest_amax}", "smallest_amax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Automatic(CheckedConfig):
+    """The wish for bf16 where it is quick, else fp32; `selection.settled` makes a recipe of it before anything runs."""
+
+    name: str
+    backend: BackendName = "auto"
 
 
 Recipe = FullPrecision | BFloat16 | Float8

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.precision.recipe import BFloat16, Float8, FullPrecision, Recipe
+from deepseek_lab.precision.recipe import Automatic, BFloat16, Float8, FullPrecision, Recipe
 
 _BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """Names torch gives to the instructions that multiply bf16: two of x86, two of ARM."""
@@ -26,6 +26,26 @@ def has_bf16_units() -> bool:
     """Whether this CPU multiplies bf16 in hardware."""
     capabilities = torch.cpu.get_capabilities()
     return any(bool(capabilities.get(name)) for name in _BF16_UNITS)
+
+
+def automatic_name(device_type: str) -> Literal["fp32", "bf16"]:
+    """What `precision=auto` stands for on a device: bf16 on an accelerator with units for it, fp32 on a CPU."""
+    if device_type == "cuda" and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "fp32" if device_type == "cpu" else "bf16"
+
+
+def settled(recipe: Recipe | Automatic, device_type: str) -> Recipe:
+    """`recipe`, or what an automatic one stands for on a device, with the values of conf/precision/."""
+    if not isinstance(recipe, Automatic):
+        return recipe
+    if automatic_name(device_type) == "fp32":
+        return FullPrecision(name="fp32", backend=recipe.backend)
+    return BFloat16(name="bf16", backend=recipe.backend, kept_high=list(KEPT_HIGH))
+
+
+KEPT_HIGH = ("embedding", "head", "router", "join")
+"""As in conf/precision/bf16.yaml."""
 
 
 def backend_of(
