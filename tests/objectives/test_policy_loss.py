@@ -12,7 +12,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.objectives.policy_loss_config import PolicyLossConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "loss"
-PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
+PRESETS = sorted(path.stem for path in CONF.glob("[!_]*.yaml"))
 G, LONGEST = 2, 6
 LENGTHS = [3, 1, 4, 2]
 
