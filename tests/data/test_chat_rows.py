@@ -214,6 +214,12 @@ FORMS = {
         NO_PAIR,
         "<b><U>q<A>a<e><U>r<A><t>\ny\n</t>\n\nb<e><A>",
     ),
+    "a thought in the content": (
+        {"messages": turns("q", "<think>x</think>a", "say <think>", "<think>\ny</think> b")},
+        "<b><U>q<A>{a<e>}<U>say <think><A>{<t>\ny</t> b<e>}",
+        NO_PAIR,
+        ...,  # what is shown of it is the template's affair (tests/text)
+    ),
     "a thought in a pair": (
         {"prompt": "q", "chosen": answer("a", reasoning_content="x"), "rejected": answer("b", reasoning_content="")},
         ("refused", SFT_ONLY),
@@ -362,6 +368,9 @@ def test_generation_continues_the_tokens_written_by_hand(form, tmp_path, tokeniz
             read_prompts(path)
         return
     prompt = read_prompts(path)[1]
+    if expected is ...:
+        assert [message.content for message in prompt.messages] == [turn["content"] for turn in row["messages"]]
+        return
     chat = Chat(tokenizer)
     ids = chat.encode(prompt.messages) if prompt.messages else chat.encode_prompt(prompt.text)
     assert ids == by_hand(expected, tokenizer)[0]
@@ -474,7 +483,7 @@ def test_what_is_not_read_is_counted(tmp_path):
     said = (
         "data.corpus: the column 'id' is not read (3); the column 'score' is not read (3); "
         "'name' of a message is not read (3); "
-        "a thought of an earlier turn is not written, as in the chat format (1)"
+        "thoughts of earlier turns are not written, as in the chat format (1)"
     )
     assert found.notes == [said]
     assert data(InstructionData, ConversationFiles, tmp_path, rows).notes == [said], "also when it was encoded before"

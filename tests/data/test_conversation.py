@@ -55,6 +55,24 @@ def test_training_reads_the_ids_that_a_conversation_is_answered_from(made):
     assert sum(token in tokenizer.special_ids.values() for token in marked.ids.tolist()) == 7
 
 
+@pytest.mark.parametrize("made", [Bytes.Config().build, published])
+def test_a_thought_is_written_as_the_template_writes_it(made):
+    """Before the last answer, between the tokens of its tags; those of earlier turns are shown to nobody."""
+    tokenizer = made()
+    turns = (
+        *TURNS[:2],
+        Turn("assistant", "Hello", "a"),
+        TURNS[3],
+        Turn("assistant", "So long", "say <think>\n</think>?"),
+    )
+    messages = [Message(role=turn.role, content=turn.content, reasoning=turn.reasoning) for turn in turns]
+    marked = ChatFormat(tokenizer).encode(turns)
+    assert Chat(tokenizer).encode(messages, add_generation_prompt=False) == marked.ids.tolist()
+    said = tokenizer.decode(marked.ids[marked.answer].tolist())
+    assert said == f"Hello{END_OF_TEXT}<think>\nsay <think>\n</think>?\n</think>\n\nSo long{END_OF_TEXT}"
+    assert sum(token in tokenizer.special_ids.values() for token in marked.ids[marked.answer].tolist()) == 4
+
+
 def test_the_assistant_says_its_words_and_its_end(tokenizer):
     marked = ChatFormat(tokenizer).encode(TURNS)
     said = tokenizer.decode(marked.ids[marked.answer].tolist())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from deepseek_lab.config import DataError, nearest
-from deepseek_lab.data.conversation import Role, Turn
+from deepseek_lab.data.conversation import Role, Turn, begins_with_thought
 
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _UNWRITABLE = ("tools", "functions", "documents", "chat_template_kwargs", "history", *_MEDIA)
@@ -98,6 +98,11 @@ class Columns:
         thought = _thought_of(held, role, self)
         self._note_unread(held)
         return Turn(role, content, thought, _is_trained(held, role, self))
+
+    def note_thoughts(self, turns: Sequence[Turn]) -> None:
+        """Says of thoughts before the last answer that no chat format here writes them."""
+        if any(turn.reasoning or begins_with_thought(turn.content) for turn in turns[:-1] if turn.role == "assistant"):
+            self.said["thoughts of earlier turns are not written, as in the chat format"] = None
 
     def _note_unread(self, held: Mapping[str, Any]) -> None:
         known = {"role", "from", "content", "value", *_THOUGHTS, *_WEIGHTS}

@@ -23,7 +23,7 @@ from typing import Any
 from deepseek_lab.data.chat_columns import Columns, dialogue_in, is_empty
 from deepseek_lab.data.conversation import Turn
 
-READING = 2
+READING = 3
 """Grows when the same rows are read in another way."""
 
 DIALOGUES = ("messages", "conversations")
@@ -60,6 +60,7 @@ def conversation_of(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...
         if not isinstance(label, bool):
             raise columns.error(f"'label' must be true or false, not {label!r}")
         turns = turns if label else tuple(replace(turn, trained=False) for turn in turns)
+    columns.note_thoughts(turns)
     return turns, columns.notes
 
 
@@ -77,6 +78,7 @@ def pair_of(row: Mapping[str, Any], where: str) -> Pair:
         raise columns.error("chosen and rejected are the same")
     if not (chosen[-1].trained and rejected[-1].trained):
         raise columns.error("an answer of weight 0 cannot be compared")
+    columns.note_thoughts(chosen)
     asked = _unlearnt(chosen[:-1])
     return Pair((*asked, chosen[-1]), (*asked, rejected[-1]), columns.notes)
 
@@ -87,8 +89,7 @@ def prompt_of(row: Mapping[str, Any], where: str) -> tuple[str | tuple[Turn, ...
     there = [name for name in (*DIALOGUES, *QUESTIONS) if name in columns.held]
     if len(there) != 1:
         raise columns.error('needs "prompt" or "messages", and not both')
-    name = there[0]
-    value = columns.held[name]
+    name, value = there[0], columns.held[there[0]]
     if isinstance(value, str) and name not in DIALOGUES:
         text = _question_text(columns, name)
         if not text:

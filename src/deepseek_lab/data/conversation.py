@@ -7,7 +7,8 @@ rendered text does not tell who said a token, so training data are written turn 
 token. Marked are the assistant's tokens and the end of its turn: what a model that answers must write itself.
 
 A thought kept apart from its answer is written as the family's template writes it: before the last answer, and
-nowhere else. What the model is shown of earlier turns has no thoughts either.
+nowhere else. What the model is shown of earlier turns has no thoughts either. A thought that the last answer itself
+begins with is left as it stands. The tags of both are the tokens of these names where a tokenizer has such.
 
 Left out: templates of other families, tools.
 """
@@ -66,11 +67,6 @@ class Conversation:
             text for turn in self.turns for text in (*([turn.reasoning] if turn.reasoning else []), turn.content)
         )
 
-    @property
-    def thoughts_left_out(self) -> int:
-        """Thoughts of answers before the last, which are not written."""
-        return sum(answer_alone(turn.content) != turn.content or turn.reasoning != "" for turn in self.turns[:-1])
-
 
 @dataclass(frozen=True)
 class MarkedTokens:
@@ -97,6 +93,11 @@ class ConversationCorpus(Corpus):
             for part in (one.name, one.texts, *unlearnt, *thoughts):
                 whole.update(hashlib.sha256(part.encode()).digest())
         return whole.hexdigest()
+
+    @cached_property
+    def has_thoughts(self) -> bool:
+        """Whether answers begin with thoughts, of which `identity` does not tell how they are encoded."""
+        return any(begins_with_thought(turn.content) for one in self.conversations() for turn in one.turns)
 
     def documents(self) -> Iterator[Document]:
         for one in self.conversations():
@@ -148,13 +149,15 @@ class ChatFormat:
         return [([*before, label], False), said, (list(self._after), False)]
 
     def _thought(self, turn: Turn) -> list[Any]:
-        """Thought and answer, as the templates have them; tags that the tokenizer has tokens for are these."""
-        if not turn.reasoning:
-            return [turn.content]
-        inside, behind = f"\n{turn.reasoning}\n", f"\n\n{turn.content}"
-        if OPEN in self._id and CLOSE in self._id:
-            return [self._id[OPEN], inside, self._id[CLOSE], behind]
-        return [OPEN + inside + CLOSE + behind]
+        """Thought and answer, as the templates have them or as the content has; tags are tokens where these exist."""
+        text = turn.content if not turn.reasoning else f"{OPEN}\n{turn.reasoning}\n{CLOSE}\n\n{turn.content}"
+        if not begins_with_thought(text) or not {OPEN, CLOSE} <= self._id.keys():
+            return [text]
+        before, _, rest = text.partition(OPEN)
+        if turn.reasoning:
+            return [before, self._id[OPEN], f"\n{turn.reasoning}\n", self._id[CLOSE], f"\n\n{turn.content}"]
+        inside, _, behind = rest.partition(CLOSE)
+        return [before, self._id[OPEN], inside, self._id[CLOSE], behind]
 
     def _named(self, name: str | None) -> list[int]:
         return [] if name is None else [self._id[name]]
@@ -164,7 +167,11 @@ def _is_text(piece: str | int) -> bool:
     return isinstance(piece, str)
 
 
+def begins_with_thought(content: str) -> bool:
+    """Whether what the assistant said is a whole thought and what follows it."""
+    return content.lstrip().startswith(OPEN) and CLOSE in content
+
+
 def answer_alone(content: str) -> str:
     """What the assistant said without the thought that it begins with."""
-    whole = content.lstrip().startswith(OPEN) and CLOSE in content
-    return split_reasoning(content).answer if whole else content
+    return split_reasoning(content).answer if begins_with_thought(content) else content

@@ -23,6 +23,8 @@ class JsonLines(ConversationCorpus):
     def __init__(self, files: list[Path]) -> None:
         self.files = files
 
+    has_thoughts = False  # of which `READING` tells
+
     @cached_property
     def identity(self) -> str:
         """A hash of the files' contents, and of how rows are read."""

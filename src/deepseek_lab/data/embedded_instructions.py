@@ -26,6 +26,8 @@ LONGEST_FACT = 100  # letters
 class EmbeddedInstructions(ConversationCorpus):
     """`n_conversations` of one turn each; every family has its share."""
 
+    has_thoughts = False
+
     @dataclass(frozen=True, kw_only=True)
     class Config(CorpusConfig):
         n_conversations: int = 8000

@@ -36,6 +36,8 @@ class HubRowsConfig(CorpusConfig):
 class _HubRows:
     """What both kinds of rows share."""
 
+    has_thoughts = False  # of which `READING` tells
+
     def __init__(self, table: DownloadedHub) -> None:
         self.table = table
 

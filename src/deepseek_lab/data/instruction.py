@@ -23,10 +23,10 @@ from deepseek_lab.data.corpus import SPLITS, Split, split_of
 from deepseek_lab.data.preparation import Preparation, hash_of, kind_of, require_vocabulary
 from deepseek_lab.data.row_data import RowData, RowDataConfig, Rows
 from deepseek_lab.data.whole_folder import one_at_a_time, whole_folder
+from deepseek_lab.text.reasoning import CLOSE, OPEN
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 FORMAT = 2
-_LEFT_OUT = "a thought of an earlier turn is not written, as in the chat format"
 SAMPLE_QUESTION = "What is 12 + 7?"
 
 
@@ -94,6 +94,8 @@ def prepared(config: RowDataConfig, corpus: ConversationCorpus, tokenizer: Token
         "validation_share": float(config.validation_share),
         "test_share": float(config.test_share),
     }
+    if {OPEN, CLOSE} <= tokenizer.special_ids.keys() and corpus.has_thoughts:
+        depends_on["thoughts"] = "between their tokens"
     name = hash_of(depends_on)
     folder = Path(config.cache_dir) / "conversations" / name
     with one_at_a_time(Path(config.cache_dir) / "locks" / name):
@@ -117,7 +119,6 @@ def _make(
         split = split_of(one.split_name, config.validation_share, config.test_share)
         parts[split].append(chat.encode(one.turns))
         notes.update(one.notes)
-        notes.update([_LEFT_OUT] * one.thoughts_left_out)
     splits = {split: _save_split(folder, split, marked) for split, marked in parts.items()}
     content = {**about, "splits": splits, "notes": notes}
     (folder / "manifest.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -19,7 +19,7 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
 _DECIMAL = re.compile(rf"[+-]?{_DIGITS}(?:\.[0-9]+)?")
 _AMOUNT = re.compile(
-    rf"(?P<sign>[+-]?)(?P<currency>[$€£¥₹]?)(?P<late>[+-]?)(?:(?:(?P<whole>{_DIGITS}) +)?"
+    rf"(?P<sign>[+-]?)(?:(?P<currency>[$€£¥₹]) ?)?(?P<late>[+-]?)(?:(?:(?P<whole>{_DIGITS}) +)?"
     rf"(?P<top>{_DIGITS})/(?P<bottom>{_DIGITS})|(?P<plain>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))"
 )
 _BOX = r"\boxed{"
