@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "deepseek_lab"
 
 LAYERS = [
     {"config"},
-    {"advice", "disk", "metrics", "processor", "seams", "source", "jsonl"},
+    {"advice", "disk", "metrics", "processor", "seams", "source", "input_files"},
     {"model", "objectives", "precision", "optim", "tasks", "text"},
     {"generation", "checkpoint", "data", "planning"},
     {"rollout"},

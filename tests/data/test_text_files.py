@@ -8,13 +8,6 @@ from deepseek_lab.data.text_files import TextFiles
 TEXT = "one\r\ntwo é\n\n\nthree\n  \nfour\n\nfive"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
 def read(path, **settings):
     return [(d.name, d.text) for d in TextFiles.Config(path=str(path), **settings).build().documents()]
 
@@ -46,11 +39,11 @@ def test_tables_give_their_column(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cut.jsonl", b'{"text": "a"}\n{"te', "cannot be read"),
+        ("cut.jsonl", b'{"text": "a"}\n{"te', "line 2 is no JSON: Unterminated string"),
         ("number.jsonl", b'{"text": 3}\n', "holds 3, which is no text"),
         ("other.jsonl", b'{"texts": "a"}\n', "has no column 'text', only texts; did you mean 'texts'"),
         ("cut.parquet", b"xxx", "cannot be read"),
-        ("latin.txt", b"\xe9\xff", "is not UTF-8"),
+        ("latin.txt", b"\xe9\xff", "line 1 is not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name, content, message):

@@ -90,7 +90,7 @@ def test_prompts_of_a_file_keep_their_thoughts_and_what_is_not_read_is_counted(g
     code, _, errors = generate(f"prompts={file}", "chat=true", "system=t")
     assert (code, "system" in errors[0]) == (2, True)
     code, _, errors = generate(f"prompts={file}", "max_new_tokens=400")
-    assert (code, errors[-1].endswith(f"({file}:1)")) == (2, True)
+    assert (code, errors[-1].endswith(f"({file}, line 1)")) == (2, True)
 
 
 def test_a_conversation_that_is_too_long_says_so_and_goes_on(generate):
@@ -105,9 +105,9 @@ def test_a_conversation_that_is_too_long_says_so_and_goes_on(generate):
     [
         ([], "prompt must be a text of at least one character"),
         (["prompt=''"], "prompt must be a text of at least one character"),
-        (["prompt=a", "prompts=b.txt"], "prompt and prompts cannot both be given"),
-        (["prompts=none.txt"], "none.txt: No such file"),
-        (["prompts=none.csv"], "ends in .txt or .jsonl"),
+        (["prompt=a", f"prompts={__file__}"], "prompt and prompts cannot both be given"),
+        (["prompts=none.txt"], "prompts names no file or folder: "),
+        ([f"prompts={__file__}"], "ends in .txt or .jsonl"),
         (["prompt=a", "max_new_tokens=400"], "max_new_tokens is 400, but behind the prompt's 1 tokens"),
         (["prompt=a", "temperature=-1"], "temperature"),
         (["prompt=a", "top_p=2"], "top_p"),
@@ -132,17 +132,17 @@ def test_wrong_input_is_one_line(generate, overrides, says):
     ("content", "says"),
     [
         ("", "holds no prompt"),
-        ("{", ":1: no json"),
-        ("[]", "needs"),
+        ("{", ", line 1 is no JSON: Expecting property name"),
+        ("[]", "holds no prompt"),
         ('{"prompt": ""}', "at least one character"),
         ('{"prompt": "a", "messages": []}', "not both"),
         ('{"messages": []}', "at least one turn"),
         (
             '{"prompt": "a"}\n{"messages": [{"role": "root", "content": ""}]}',
-            ":2: a message needs a role of system, user, assistant, not 'root'",
+            ", line 2: a message needs a role of system, user, assistant, not 'root'",
         ),
         ('{"messages": [3]}', "needs 'role' and 'content'"),
-        ("[" * 5000, "no json"),
+        ("[" * 5000, "no JSON: nested too deeply"),
     ],
 )
 def test_a_bad_file_of_prompts_names_the_line(tmp_path, content, says):

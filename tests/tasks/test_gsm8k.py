@@ -113,7 +113,7 @@ def test_a_test_of_its_own_takes_its_questions_out_of_the_rest(tmp_path):
         ('{"question": "a", "answer": "so 5"}', "line 2: the answer has no ####"),
         ('{"question": "a", "answer": "#### five"}', "line 2: 'five' behind #### is no number"),
         ("[" * 100_000, "line 2 is no JSON"),
-        ("\udcff", "cannot be read as text"),
+        ("\udcff", r"line 2 is not UTF-8 \(byte 0xff\)"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, line, why):

@@ -5,23 +5,27 @@ Left out: conversations without an answer, which teach nothing here and are refu
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from deepseek_lab.data.chat_rows import READING, conversation_of
 from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Turn
 from deepseek_lab.data.corpus import CorpusConfig
-from deepseek_lab.jsonl import jsonl_files, jsonl_rows
+from deepseek_lab.input_files import FoundFiles, row_files, rows
 
 
 class JsonLines(ConversationCorpus):
     """A .jsonl file, or all of a folder, sorted by name."""
 
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
+    def __init__(self, found: FoundFiles) -> None:
+        self.files, self._note = found.files, found.note
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Files of the folder that are not read."""
+        return (self._note,) if self._note else ()
 
     has_thoughts = False  # of which `READING` tells
 
@@ -35,7 +39,7 @@ class JsonLines(ConversationCorpus):
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every object with the place it stands at. Raises DataError, with that place, for anything else."""
-        return jsonl_rows(self.files)
+        return rows(self.files)
 
 
 class ConversationFiles(JsonLines):
@@ -46,7 +50,7 @@ class ConversationFiles(JsonLines):
         path: str
 
         def build(self) -> "ConversationFiles":
-            return ConversationFiles(jsonl_files(self.path))
+            return ConversationFiles(row_files(self.path))
 
     def conversations(self) -> Iterator[Conversation]:
         return conversations_in(self.rows())

@@ -10,7 +10,7 @@ Left out: what is too large to be prepared as a whole (`stream`), and several co
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -38,6 +38,11 @@ class Document:
 
 class Corpus(ABC):
     """Documents that can be read again and again, in the same order."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is left out of what was named, one line each."""
+        return ()
 
     @abstractmethod
     def documents(self) -> Iterator[Document]:

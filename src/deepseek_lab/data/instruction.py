@@ -63,7 +63,8 @@ def opened(
     if not isinstance(corpus, config.corpus_kind):
         raise ConfigError(f"must hold {config.kind}, not {kind_of(config.corpus)}", "data.corpus")
     tokenizer = preparation(config).tokenizer(tokenizer_config, {"corpus": corpus})
-    return tokenizer, *prepared(config, corpus, tokenizer)
+    folder, manifest = prepared(config, corpus, tokenizer)
+    return tokenizer, folder, {**manifest, "left_out": list(corpus.notes)}
 
 
 def pad_id(tokenizer: Tokenizer) -> int:

@@ -3,7 +3,7 @@
 Left out: weights. A source has the share that its conversations have; who wants less of one takes fewer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepseek_lab.config import ConfigError
@@ -38,6 +38,11 @@ class JoinedConversations(ConversationCorpus):
 
     def __init__(self, corpora: dict[str, ConversationCorpus]) -> None:
         self.corpora = corpora
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Those of every source."""
+        return [f"{name}: {note}" for name, corpus in self.corpora.items() for note in corpus.notes]
 
     def conversations(self) -> Iterator[Conversation]:
         for name, corpus in self.corpora.items():

@@ -22,7 +22,7 @@ from deepseek_lab.data.conversation import Conversation, ConversationCorpus, Tur
 from deepseek_lab.data.conversation_files import JsonLines, question_of
 from deepseek_lab.data.corpus import CorpusConfig
 from deepseek_lab.data.embedded_instructions import EmbeddedInstructions
-from deepseek_lab.jsonl import jsonl_files
+from deepseek_lab.input_files import row_files
 
 BEFORE = ("", "Sure! ", "Well, let me think about that. ", "As an assistant I am glad to help: ")
 AFTER = ("", " Thank you for asking.", " I hope that this answer helps you a lot.")
@@ -50,7 +50,7 @@ class PairFiles(JsonLines, PairCorpus):
         path: str
 
         def build(self) -> "PairFiles":
-            return PairFiles(jsonl_files(self.path))
+            return PairFiles(row_files(self.path))
 
     def pairs(self) -> Iterator[Pair]:
         for where, row in self.rows():

@@ -8,7 +8,7 @@ Left out: how old a replayed pair is; those of all earlier rounds have the same 
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deepseek_lab.config import ConfigError
@@ -42,6 +42,11 @@ class ReplayedPairs(PairCorpus):
 
     def __init__(self, new: PairFiles, old: list[PairFiles], share: float, seed: int) -> None:
         self.new, self.old, self.share, self.seed = new, old, share, seed
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Those of every path."""
+        return [note for files in (self.new, *self.old) for note in files.notes]
 
     def pairs(self) -> Iterator[Pair]:
         new, old = list(self.new.pairs()), [pair for files in self.old for pair in files.pairs()]

@@ -118,6 +118,7 @@ class RowData:
             misfits.update(rows.misfits)
         read = Counter(self.manifest.get("notes", {}))
         lines = [f"data.seq_len = {self.config.seq_len}: {counted(misfits)}"] if misfits.total() else []
+        lines += [f"data.corpus: {note}" for note in self.manifest.get("left_out", ())]
         return [*lines, *([f"data.corpus: {counted(read)}"] if read else [])]
 
     def baselines(self) -> dict[str, float]:

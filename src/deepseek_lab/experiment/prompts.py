@@ -1,12 +1,14 @@
 """Prompts from a file: lines of text, or jsonl with `prompt` or `messages` in the forms of `chat_rows`."""
 
-import json
+import errno
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError, nearest
 from deepseek_lab.data.chat_rows import prompt_of
+from deepseek_lab.input_files import kind_of, printable, rows, text_lines
 from deepseek_lab.text.chat import Message
 
 FORMATS = (".txt", ".jsonl")
@@ -37,35 +39,28 @@ def _as_row(message: Message) -> dict[str, str]:
 
 
 def read_prompts(path: str) -> list[Prompt]:
-    """Every prompt of a `.txt` (one a line, empty lines left out) or `.jsonl` file.
+    """Every prompt of a `.txt` (one a line, empty lines left out) or `.jsonl` file, gzipped or not.
 
     Raises DataError, naming the file and the line, for what is none.
     """
-    file = Path(path).expanduser()
-    if file.suffix not in FORMATS:
-        raise DataError(f"{file}: prompts stand in a file that ends in {' or '.join(FORMATS)}")
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
+    file = Path(os.path.expanduser(path))
+    if kind_of(file) not in FORMATS:
+        raise DataError(f"{printable(file)}: prompts stand in a file that ends in {' or '.join(FORMATS)}")
+    if not file.exists():
         beside = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"{file}: {error.strerror}{nearest(file.name, beside)}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not UTF-8") from None
-    filled = [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not filled:
-        raise DataError(f"{file}: holds no prompt")
-    if file.suffix == ".txt":
-        return [Prompt(line, where=f"{file}:{number}") for number, line in filled]
-    return [_of_json(line, f"{file}:{number}") for number, line in filled]
+        raise DataError(f"{printable(file)}: {os.strerror(errno.ENOENT)}{nearest(file.name, beside)}")
+    prompts = [_of_row(row, where) for where, row in rows([file])] if kind_of(file) == ".jsonl" else _of_lines(file)
+    if not prompts:
+        raise DataError(f"{printable(file)}: holds no prompt")
+    return prompts
 
 
-def _of_json(line: str, where: str) -> Prompt:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise DataError(f"{where}: no json") from None
-    if not isinstance(row, dict):
-        raise DataError(f'{where}: needs an object with "prompt" or "messages"')
+def _of_lines(file: Path) -> list[Prompt]:
+    lines = ((number, line.rstrip("\r\n")) for number, line in text_lines(file))
+    return [Prompt(line, where=f"{printable(file)}, line {number}") for number, line in lines if line.strip()]
+
+
+def _of_row(row: dict[str, Any], where: str) -> Prompt:
     asked, notes = prompt_of(row, where)
     if isinstance(asked, str):
         return Prompt(asked, notes=notes, where=where)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.jsonl import jsonl_files
+from deepseek_lab.input_files import row_files
 from deepseek_lab.tasks.answers import NoAnswer, answer_in
 from deepseek_lab.tasks.code_problems import CodeExample, drawn_problem, problems_in
 from deepseek_lab.tasks.generated import Drawn, GeneratedConfig, first_examples, split_of
@@ -73,7 +73,7 @@ class Code:
         self._of_files: dict[Split, list[Example]] | None = None
         if config.path is not None:
             self._of_files = {split: [] for split in SPLITS}
-            problems = {problem.question: problem for problem in problems_in(jsonl_files(config.path))}
+            problems = {problem.question: problem for problem in problems_in(row_files(config.path).files)}
             for question, problem in problems.items():
                 self._of_files[split_of(question, config.held_out)].append(problem)
 

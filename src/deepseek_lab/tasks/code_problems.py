@@ -10,13 +10,13 @@ Left out: degrees of correctness, and programs that have more than one right out
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError
-from deepseek_lab.jsonl import jsonl_rows
+from deepseek_lab.input_files import rows
 from deepseek_lab.tasks.generated import Drawn
 from deepseek_lab.tasks.task import Example
 
@@ -31,9 +31,9 @@ class CodeExample(Example):
     tests: tuple[tuple[Any, Any], ...]
 
 
-def problems_in(files: list[Path]) -> Iterator[CodeExample]:
+def problems_in(files: Sequence[Path]) -> Iterator[CodeExample]:
     """Every row of the files. Raises DataError, naming the place, for anything else."""
-    for where, row in jsonl_rows(files):
+    for where, row in rows(files):
         yield problem_of(row, where)
 
 

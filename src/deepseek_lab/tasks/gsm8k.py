@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError
-from deepseek_lab.jsonl import jsonl_files, jsonl_rows
+from deepseek_lab.input_files import row_files, rows
 from deepseek_lab.tasks.answers import NoAnswer, answer_or_box, decimal, plain, quantity
 from deepseek_lab.tasks.generated import GeneratedConfig, split_of
 from deepseek_lab.tasks.task import SPLITS, Example, Reward, Split, Worked
@@ -100,11 +100,7 @@ def _split(question: str, tests: dict[str, Problem], config: GradeSchoolMath.Con
 
 
 def _problems(path: str, field: str) -> Iterator[Problem]:
-    try:
-        files = jsonl_files(path)
-    except ConfigError as error:
-        raise ConfigError(error.problem, field) from None
-    for where, row in jsonl_rows(files):
+    for where, row in rows(row_files(path, field).files):
         yield problem_of(row, where)
 
 
