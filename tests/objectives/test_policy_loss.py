@@ -18,7 +18,11 @@ LENGTHS = [3, 1, 4, 2]
 
 
 def preset(name):
-    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    values = {
+        **yaml.safe_load((CONF / "_base.yaml").read_text()),
+        **yaml.safe_load((CONF / f"{name}.yaml").read_text()),
+    }
+    del values["defaults"]
     assert values.pop("_target_").endswith(".PolicyLossConfig")
     return PolicyLossConfig(**values).build()
 
