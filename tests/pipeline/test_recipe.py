@@ -83,5 +83,5 @@ def test_three_learning_rates_make_three_steps():
 
 @pytest.mark.parametrize("rates", [[1e-4], [1e-5, 1e-4, float("nan")], [0.0, 1e-4, 1e-3]])
 def test_learning_rates_are_three_numbers(rates):
-    with pytest.raises(ConfigError, match="learning_rates must be three|must be a finite number"):
+    with pytest.raises(ConfigError, match=r"learning_rates must be three|must be a finite number"):
         recipe({"a": {"learning_rates": rates}})
