@@ -1,14 +1,10 @@
-"""Lets tests import the small machines that stand beside them (`tiny_run`), and begins with the longest tests."""
+"""Gives every test one thread, and begins with the longest tests."""
 
 import os
-import sys
-from pathlib import Path
 
 # The tests are tiny: more threads than one only wait for each other. Processes that tests start compute alike, to the
 # bit. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 LONGEST = ("test_load.py", "test_sharded.py", "test_readme.py", "test_pairs.py")
 """What takes half a minute or more; begun last, one worker would be left with it when the others have ended."""

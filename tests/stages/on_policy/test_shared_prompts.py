@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_on_policy import alike, gradients, run
+from tests.stages.on_policy.test_on_policy import alike, gradients, run
 
 from deepseek_lab.config import ConfigError
 from deepseek_lab.stages.expert_loads import ExpertLoads
