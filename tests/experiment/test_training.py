@@ -1,6 +1,7 @@
 """A refused resume changes nothing in the run's folder, whatever it is refused for."""
 
 import hashlib
+import json
 import runpy
 import shlex
 import sys
@@ -11,6 +12,7 @@ import torch
 from deepseek_lab.advice import override
 from deepseek_lab.callbacks.checkpointing import Checkpointing
 from deepseek_lab.command_line import PROJECT_ROOT
+from deepseek_lab.report.runs import read_runs
 
 SMALL = (
     *("data.seq_len=16", "data.batch_size=2", "trainer.validate_every=2", "trainer.validation_batches=1"),
@@ -70,3 +72,23 @@ def test_a_run_whose_folder_has_an_odd_name_is_shown_and_goes_on_by_the_line_it_
     assert (python, script) == ("python", "scripts/train.py")
     assert command(typed, monkeypatch, capsys) == (0, [])
     assert (run / "DONE").exists()
+
+
+def test_a_run_that_holds_nothing_out_ends_and_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "only.txt").write_text("".join(f"line {number} of the only file\n" for number in range(200)))
+    words = [*SMALL, "data=text_files", f"data.corpus.path={tmp_path / 'only.txt'}", "data.validation_share=0"]
+    words += [f"paths.cache={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py", *words, "trainer.max_steps=2"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(PROJECT_ROOT / "scripts" / "train.py"), run_name="__main__")
+    said = capsys.readouterr().err
+    assert stop.value.code == 0
+    assert "no validation loss" in said
+    assert "the end of each is instead" in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (tmp_path / "run" / "DONE").exists()
+    assert not [name for name in summary["metrics"] if name.startswith("val/")]
+    assert summary["baselines"] == {}
+    assert "train/loss" in summary["metrics"]
+    (run,) = read_runs(tmp_path / "run")[0]
+    assert (run.loss, run.bits_per_byte) == (None, None)

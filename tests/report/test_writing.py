@@ -1,6 +1,8 @@
 """The files of a report, and the script that makes them."""
 
+import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from deepseek_lab.command_line import PROJECT_ROOT
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.report import report, write_report
+from deepseek_lab.report.figures import FIGURES
 from deepseek_lab.report.loss_figures import loss_figures
 from deepseek_lab.report.pareto import pareto_figures
 from deepseek_lab.report.writing import write_whole
@@ -176,3 +179,36 @@ def test_the_script_refuses_a_missing_folder_with_one_line_and_2(tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_runs_that_nobody_may_write_to_are_shown_and_the_way_out_is_named(sweep, monkeypatch, number):
+    def refused(path, content):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("deepseek_lab.report.writing.write_whole", refused)
+    console = Console(width=100, file=io.StringIO())
+    with pytest.raises(OSError, match=r"out=FOLDER writes the report elsewhere") as caught:
+        write_report(sweep, None, None, console)
+    assert str(sweep) in str(caught.value)
+    shown = console.file.getvalue()
+    assert "mla" in shown
+    assert "report.html" not in shown
+
+
+def test_runs_that_held_nothing_out_have_a_report_without_those_columns(runs, monkeypatch):
+    monkeypatch.setattr("deepseek_lab.report.figures.FIGURES", FIGURES)
+    for attention in ("mha", "mla"):
+        folder = runs.add(attention, metrics={"train/loss": 2.0}, baselines={})
+        (folder / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.0}\n')
+    made, text = written(runs.folder)
+    assert "No bits per byte were measured of mha" in " ".join(text.split())
+    assert made.plots == ()
+    rows = [line.split(",") for line in made.table.read_text().splitlines()]
+    columns = dict(zip(rows[0], rows[1], strict=False))
+    assert (columns["val_loss"], columns["bits_per_byte"], columns["difference_to_baseline"]) == ("", "", "")
+    runs.add("gqa")
+    made, text = written(runs.folder, "gqa")
+    (line,) = (line for line in text.splitlines() if line.split()[:1] == ["mla"])
+    assert line.split()[2:5] == ["–"] * 3
+    assert "loss" in {path.stem for path in made.plots}

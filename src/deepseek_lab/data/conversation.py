@@ -79,6 +79,8 @@ class MarkedTokens:
 class ConversationCorpus(Corpus):
     """Conversations; as plain documents (for a tokenizer to learn from) their texts line by line."""
 
+    may_be_cut = False
+
     @abstractmethod
     def conversations(self) -> Iterator[Conversation]:
         """Every conversation, in the same order at each call. Raises DataError when there is none."""

@@ -3,7 +3,8 @@
 A new source of text is one class: a Config with `build`, and `documents()`; it then stands alone or in a
 mixture. The split looks at a document's name alone (a hash of it), so it needs no seed, does not depend on
 the other documents, and stays the same when files are added. Whole documents are held out: no file is seen
-half in training. Where documents say nearly the same (two translations), one name decides for all of them.
+half in training, unless there are so few that a wanted split would be empty: then the end of each is held out. Where
+documents say nearly the same (two translations), one name decides for all of them.
 
 Left out: what is too large to be prepared as a whole (`stream`), and several corpora at once (`mixture`).
 """
@@ -11,9 +12,9 @@ Left out: what is too large to be prepared as a whole (`stream`), and several co
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from deepseek_lab.config import CheckedConfig
 
@@ -38,6 +39,9 @@ class Document:
 
 class Corpus(ABC):
     """Documents that can be read again and again, in the same order."""
+
+    may_be_cut: ClassVar[bool] = True
+    """Whether the end of a document may be held out where there are too few to hold out whole ones."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -88,6 +92,26 @@ class CorpusConfig(SourcesConfig):
 
     def shares(self) -> dict[str, float]:
         return {"corpus": 1.0}
+
+
+def ends_held_out(document: Document, validation_share: float, test_share: float) -> Iterator[tuple[Document, Split]]:
+    """A document in up to three parts, cut at a line or a word where one ends near: training text, val, test."""
+    text, start = document.text, 0
+    held_out = validation_share + test_share
+    parts: tuple[tuple[Split, float, float], ...] = (
+        *(("train", 1 - held_out, held_out), ("val", validation_share, test_share), ("test", test_share, 0.0)),
+    )
+    for split, share, left in parts:  # of the text: this part's share, and what follows it
+        end = _cut_near(text, round(len(text) * (1 - left)), round(len(text) * left / 4))
+        if share and start < end:
+            yield replace(document, name=f"{document.name} from {start}", text=text[start:end]), split
+            start = end
+
+
+def _cut_near(text: str, place: int, most: int) -> int:
+    """Behind the last line break, or the last space, that lies at most `most` characters before a place."""
+    found = (text.rfind(mark, place - most, place) + 1 for mark in ("\n", " "))
+    return next((end for end in found if end), place)
 
 
 def split_of(name: str, validation_share: float, test_share: float) -> Split:

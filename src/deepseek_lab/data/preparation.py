@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document, Split, split_of
+from deepseek_lab.data.corpus import Corpus, CorpusConfig, Document, Split, ends_held_out, split_of
 from deepseek_lab.data.document_encoder import DocumentEncoder
 from deepseek_lab.data.sources import Source, StreamedSource, WholeSource
 from deepseek_lab.data.stream import StreamedCorpus
@@ -24,6 +24,8 @@ from deepseek_lab.data.token_files import FORMAT, TokenFiles
 from deepseek_lab.data.token_shards import TokenShards
 from deepseek_lab.data.whole_folder import one_at_a_time, whole_file
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
+
+ENDS_HELD_OUT = "too few documents for whole ones to be held out; the end of each is instead"
 
 
 def require_vocabulary(tokenizer_config: TokenizerConfig, vocab_size: int) -> None:
@@ -62,7 +64,7 @@ class Preparation:
         if not config.learns:
             return config.build(())
         depends_on = {
-            **self._splitting(),
+            **self._splitting(*corpora.values()),
             "corpora": sorted(self._text_identity(corpus) for corpus in corpora.values()),
             "config": {"class": kind_of(config), **asdict(config)},
             "bytes": self.tokenizer_bytes,
@@ -90,9 +92,12 @@ class Preparation:
                 self._make_files(folder, corpus, encoder, description)
         files = TokenFiles(folder)
         if not isinstance(corpus, StreamedCorpus):
-            return WholeSource(name, files, seq_len, seed)
-        shards = TokenShards(folder, corpus, encoder, files.manifest["training_text_begins"])
-        return StreamedSource(name, files, shards, seq_len, seed)
+            made: Source = WholeSource(name, files, seq_len, seed)
+        else:
+            shards = TokenShards(folder, corpus, encoder, files.manifest["training_text_begins"])
+            made = StreamedSource(name, files, shards, seq_len, seed)
+        made.notes = [*([ENDS_HELD_OUT] if "held_out" in description else []), *corpus.notes]
+        return made
 
     def _alone(self, what: str) -> AbstractContextManager[None]:
         """Of the ranks of a run one makes a thing; the others wait for it."""
@@ -108,14 +113,30 @@ class Preparation:
         else:
             TokenFiles.make(folder, lambda: self._documents(corpus), encoder, description)
 
-    def _splitting(self) -> dict[str, Any]:
+    def _splitting(self, *corpora: Corpus) -> dict[str, Any]:
         shares = {"validation_share": float(self.validation_share), "test_share": float(self.test_share)}
-        return {"format": FORMAT, **shares}
+        ends = {"held_out": "ends"} if any(map(self._holds_out_ends, corpora)) else {}
+        return {"format": FORMAT, **shares, **ends}
+
+    def _holds_out_ends(self, corpus: Corpus) -> bool:
+        """Whether a wanted split would be empty if whole documents were held out."""
+        if isinstance(corpus, StreamedCorpus) or not corpus.may_be_cut:
+            return False
+        missing = {"train": 1.0, "val": self.validation_share, "test": self.test_share}
+        missing = {split: share for split, share in missing.items() if share}
+        for document in corpus.documents():
+            missing.pop(self._split_of(document), None)
+            if not missing:
+                return False
+        return True
+
+    def _split_of(self, document: Document) -> Split:
+        return split_of(document.split_name, self.validation_share, self.test_share)
 
     def _description(self, config: CorpusConfig, corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
         """All that the token files depend on, and its hash."""
         depends_on = {
-            **self._splitting(),
+            **self._splitting(corpus),
             "corpus": kind_of(config),
             "content": corpus.identity,
             "tokenizer_hash": tokenizer.fingerprint(),
@@ -129,8 +150,12 @@ class Preparation:
         return {"hash": hash_of(depends_on), **depends_on}
 
     def _documents(self, corpus: Corpus) -> Iterator[tuple[Document, Split]]:
+        in_parts = self._holds_out_ends(corpus)
         for document in corpus.documents():
-            yield document, split_of(document.split_name, self.validation_share, self.test_share)
+            if in_parts:
+                yield from ends_held_out(document, self.validation_share, self.test_share)
+            else:
+                yield document, self._split_of(document)
 
     def _training_texts(self, corpus: Corpus) -> Iterator[str]:
         """Training text, `tokenizer_bytes` of it and the rest of a document."""

@@ -82,6 +82,11 @@ class PretrainData:
                 raise ConfigError(f"must divide batch_size_start ({start})", "micro_batch_size")
 
         @property
+        def validates(self) -> bool:
+            """Whether text is held out to validate on."""
+            return self.validation_share > 0
+
+        @property
         def ramp(self) -> BatchRamp:
             """Sequences of each step."""
             return BatchRamp(self.batch_size_start or self.batch_size, self.batch_size, self.batch_ramp_steps)
@@ -144,7 +149,7 @@ class PretrainData:
         self.tokenizer = self._sources[0].files.tokenizer
         self.token_bytes_V: NDArray[np.int64] = self.tokenizer.token_bytes()
         self.manifest = self._manifest(sources)
-        if config.validation_share > 0:
+        if config.validates:
             for source in self._sources:
                 source.held_out("val")
 
@@ -208,8 +213,17 @@ class PretrainData:
         return self.tokenizer.encode(SAMPLE_PROMPT)
 
     def baselines(self) -> dict[str, float]:
-        """Figures that a network must beat, by the name a report knows them under."""
-        return {"trigram_bits_per_byte": self.trigram_bits_per_byte()}
+        """Figures that a network must beat, by the name a report knows them under; none without held-out text."""
+        return {"trigram_bits_per_byte": self.trigram_bits_per_byte()} if self.config.validates else {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the data is not used, or is held out in another way than usual: one line each."""
+        named = {
+            f"data.corpus.sources.{name}" if self.source_names else "data.corpus": self._sources[place]
+            for place, name in enumerate(self.source_names or ("corpus",))
+        }
+        return [f"{name}: {note}" for name, source in named.items() for note in source.notes]
 
     def trigram_bits_per_byte(self, split: Split = "val") -> float:
         """Bits per byte of an add-one trigram byte model of the training text, on `split`; computed once.

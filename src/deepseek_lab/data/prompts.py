@@ -46,6 +46,7 @@ class PromptData:
         micro_batch_size: ClassVar[None] = None
         batch_size_start: ClassVar[None] = None
         isolate_documents: ClassVar[bool] = True
+        validates: ClassVar[bool] = True
 
         def check(self) -> None:
             self.require_positive("questions", "validation_questions", "seq_len", "batch_size", "answers")

@@ -65,6 +65,11 @@ class RowDataConfig(CheckedConfig):
         if self.batch_size % (self.micro_batch_size or 1):
             raise ConfigError(f"must divide batch_size ({self.batch_size})", "micro_batch_size")
 
+    @property
+    def validates(self) -> bool:
+        """Whether rows are held out to validate on."""
+        return self.validation_share > 0
+
     def tokens_in(self, max_steps: int) -> int:
         """Places in the rows of the first `max_steps` optimiser steps, over all ranks."""
         return max_steps * self.batch_size * self.seq_len
@@ -92,14 +97,15 @@ class RowData:
         self.config, self.tokenizer, self.manifest, self.seed = config, tokenizer, manifest, seed
         self.token_bytes_V: NDArray[np.int64] = tokenizer.token_bytes()
         self._splits = splits
-        for split in ("train", "val") if config.validation_share else ("train",):
+        for split in ("train", "val") if config.validates else ("train",):
             self._rows(split)
 
     def _rows(self, split: Split) -> Rows:
         rows = self._splits[split]
         if not rows.n_rows:
             if not any(rows.misfits.values()):
-                raise DataError(f"the {split} split is empty: {self._shares()}")
+                way_out = "; data.validation_share=0 trains without" if split == "val" else ""
+                raise DataError(f"the {split} split is empty: {self._shares()}{way_out}")
             left = counted(rows.misfits)
             raise DataError(f"the {split} split holds nothing that fits data.seq_len = {self.config.seq_len}: {left}")
         return rows

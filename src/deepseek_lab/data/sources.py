@@ -6,7 +6,7 @@ yet. Held-out text is small and always there as a whole.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ TOKENS_PER_TEXT = 1 << 20
 
 class Source(ABC):
     """Samples of one corpus."""
+
+    notes: Sequence[str] = ()
+    """What of the corpus is not read, or is held out in another way than usual; one line each."""
 
     def __init__(self, name: str, files: TokenFiles, seq_len: int, seed: int) -> None:
         """`name`: what errors call the corpus."""
@@ -42,7 +45,7 @@ class Source(ABC):
         if packed.n_samples < 1:
             raise DataError(
                 f"the {split} split of {self.name} has {len(packed.tokens)} tokens, too few for one sequence of "
-                f"data.seq_len={self.seq_len} ({self.files.folder})"
+                f"data.seq_len={self.seq_len}{_REMEDIES[split]} ({self.files.folder})"
             )
         return packed
 
@@ -51,6 +54,13 @@ class Source(ABC):
         tokens = (self.training_tokens() if split == "train" else self.files.split(split)).tokens
         for start in range(0, len(tokens), TOKENS_PER_TEXT):
             yield self.files.tokenizer.to_bytes(tokens[start : start + TOKENS_PER_TEXT].tolist())
+
+
+_REMEDIES: dict[Split, str] = {
+    "train": "",
+    "val": ": lower that, raise data.validation_share, or train without held-out text (data.validation_share=0)",
+    "test": ": lower that, or raise data.test_share",
+}
 
 
 class WholeSource(Source):

@@ -75,6 +75,9 @@ def _held_out_loss(cfg: DictConfig, run: FinishedRun | PublishedModel, device: t
         raise ConfigError(
             f"names a run that learnt from pairs, whose loss is no held-out text's: {run.folder}", "checkpoint"
         )
+    share = "validation_share" if cfg.split == "validation" else "test_share"
+    if not getattr(configs.data, share, 1):
+        raise ConfigError(f"= {cfg.split}: the run held no such text out (data.{share} = 0): {run.folder}", "split")
     data = configs.data.build(configs.tokenizer, configs.model.vocab_size, configs.seed)
     trained_on = read_checkpoint(run.checkpoint)["run"]["data"]
     if trained_on != data.manifest["hash"]:

@@ -6,8 +6,10 @@ draws from its own pure function of (seed, step), and a checkpoint puts everythi
 
 import contextlib
 import json
+import math
 import random
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,15 @@ from deepseek_lab.trainer_plugins.precision import precision_plugin
 from deepseek_lab.trainer_plugins.tensorboard import TensorBoardCurves
 
 SAMPLE_TOKENS = 96
+NOT_VALIDATED = (
+    "data.validation_share = 0: nothing is held out, so the run has no validation loss or bits per byte, no baseline, "
+    "no samples of text and no record of experts' loads; reports and sweeps cannot rank it by them"
+)
+"""What a run says that validates nothing."""
 
 
 def train(cfg: DictConfig) -> float:
-    """Runs one job in Hydra's output folder; returns its last validation loss (what a sweep ranks by).
+    """Runs one job in Hydra's output folder; returns what a sweep ranks by.
 
     A job of a named sweep that is finished is not run again, and one that was cut off goes on.
     """
@@ -74,12 +81,17 @@ def train(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / "DONE").exists() and not cfg.resume:
         print(f"finished already: {folder}", flush=True)
-        return float(json.loads((folder / "summary.json").read_text())["metrics"]["val/loss"])
+        return ranked_by(json.loads((folder / "summary.json").read_text())["metrics"])
     quiet_lightning()
     with kept_on_full_disk(folder):
         run = TrainingRun(cfg, folder)
         run.fit()
-    return run.stage.records.latest["val/loss"]
+    return ranked_by(run.stage.records.latest)
+
+
+def ranked_by(metrics: Mapping[str, float]) -> float:
+    """What a sweep ranks a run by: its last validation loss; NaN of one that held nothing out."""
+    return float(metrics.get("val/loss", math.nan))
 
 
 def start_of(folder: Path, resume: str | None) -> Path | None:
@@ -177,7 +189,8 @@ class TrainingRun:
         tokens_in, max_steps = self.configs.data.tokens_in, self.configs.trainer.max_steps
         tokens, done = tokens_in(max_steps), tokens_in(self.first_step)
         said = coverage(self.model, self.configs.precision, self._device_type())
-        steps, notes = (self.first_step, max_steps), getattr(self.data, "notes", ())
+        steps, notes = (self.first_step, max_steps), [*getattr(self.data, "notes", ())]
+        notes += [] if self.configs.data.validates else [NOT_VALIDATED]
         print_banner(self.console, self.folder, self.counts, tokens, tokens - done, peak, *steps, said, notes)
         print_note(self.console, "threads", self.threads.why)
         trainer = self._trainer(peak)
@@ -204,6 +217,7 @@ class TrainingRun:
             max_epochs=-1,
             check_val_every_n_epoch=None,
             val_check_interval=settings.validate_every,
+            limit_val_batches=1.0 if self.configs.data.validates else 0,
             log_every_n_steps=settings.log_every,
             num_sanity_val_steps=0,
             enable_progress_bar=False,

@@ -53,20 +53,25 @@ class Variant:
         return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     @property
-    def loss(self) -> float:
-        """Validation loss in nats per token, mean over seeds."""
-        return fmean(run.loss for run in self.runs)
+    def loss(self) -> float | None:
+        """Validation loss in nats per token, mean over the seeds that have one."""
+        return _mean([run.loss for run in self.runs])
 
     @property
-    def bits_per_byte(self) -> float:
-        """Validation bits per byte, mean over seeds."""
-        return fmean(run.bits_per_byte for run in self.runs)
+    def bits_per_byte(self) -> float | None:
+        """Validation bits per byte, mean over the seeds that have some."""
+        return _mean([run.bits_per_byte for run in self.runs])
 
     @property
     def spread(self) -> float | None:
         """Largest minus smallest bits per byte over the seeds; None with one seed."""
-        values = [run.bits_per_byte for run in self.runs]
+        values = [run.bits_per_byte for run in self.runs if run.bits_per_byte is not None]
         return max(values) - min(values) if len(values) > 1 else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +92,17 @@ class Comparison:
         settings = self.baseline.settings
         return settings[0][0] if len(settings) == 1 else "variant"
 
-    def difference(self, variant: Variant) -> float:
-        """Bits per byte of a variant minus those of the baseline; negative is better."""
-        return variant.bits_per_byte - self.baseline.bits_per_byte
+    def difference(self, variant: Variant) -> float | None:
+        """Bits per byte of a variant minus those of the baseline; negative is better. None where either has none."""
+        ours, theirs = variant.bits_per_byte, self.baseline.bits_per_byte
+        return None if ours is None or theirs is None else ours - theirs
 
     def exceeds_spread(self, variant: Variant) -> bool | None:
         """Whether the difference is larger than the spread of the baseline's seeds; None when that is unknown."""
-        if variant is self.baseline or self.baseline.spread is None:
+        difference = self.difference(variant)
+        if variant is self.baseline or self.baseline.spread is None or difference is None:
             return None
-        return abs(self.difference(variant)) > self.baseline.spread
+        return abs(difference) > self.baseline.spread
 
     def timed(self, run: Run, value: float | None) -> float | None:
         """A run's time or speed, where it may be compared with those of others."""
@@ -107,6 +114,8 @@ class Comparison:
         name, seeds, spread = self.baseline.label, len(self.baseline.runs), self.baseline.spread
         if len(self.variants) == 1:
             return f"All runs are the same variant ({name}); there is nothing to compare it with."
+        if self.baseline.bits_per_byte is None:
+            return f"No bits per byte were measured of {name}: nothing was held out, or it learns from pairs."
         if spread is None:
             return (
                 f"{name} was run with one seed, so nothing says which differences are chance; "

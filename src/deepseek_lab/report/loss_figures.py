@@ -85,7 +85,8 @@ def loss_figures(evidence: Evidence) -> Iterator[Picture]:
             continue
         curves = [(variant, line(variant, _measure(comparison, axis))) for variant in comparison.variants]
         curves = [(variant, curve) for variant, curve in curves if curve.places]
-        if not curves and axis is not AXES[0]:
+        measured = any(variant.bits_per_byte is not None for variant in comparison.variants)
+        if not curves and not (axis is AXES[0] and measured):
             continue
         if index:
             halves = [(variant, curve.last_half()) for variant, curve in curves]

@@ -5,6 +5,7 @@ A cost that is the same for all variants gets no figure.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -36,7 +37,8 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def pareto_figures(evidence: Evidence) -> Iterator[Picture]:
     """One figure for each cost that differs."""
     for name, label, cost in COSTS:
-        priced = [(variant, value) for variant in evidence.comparison.variants if (value := cost(variant))]
+        measured = [variant for variant in evidence.comparison.variants if variant.bits_per_byte is not None]
+        priced = [(variant, value) for variant in measured if (value := cost(variant))]
         costs = [value for _, value in priced]
         if len(costs) > 1 and max(costs) > SAME * min(costs):
             yield _figure(evidence.comparison, priced, name, label)
@@ -45,7 +47,7 @@ def pareto_figures(evidence: Evidence) -> Iterator[Picture]:
 def _figure(comparison: Comparison, priced: Sequence[tuple[Variant, float]], name: str, label: str) -> Picture:
     figure = new_figure(4.2)
     panel = figure.subplots()
-    kept = front([(cost, variant.bits_per_byte) for variant, cost in priced])
+    kept = front([(cost, bits) for variant, cost in priced if (bits := variant.bits_per_byte) is not None])
     panel.plot(*zip(*kept, strict=True), color=GREY, linewidth=1, linestyle="--", drawstyle="steps-post", zorder=1)
     for variant, cost in priced:
         _point(panel, variant, cost, style(comparison, variant))
@@ -63,8 +65,8 @@ def _figure(comparison: Comparison, priced: Sequence[tuple[Variant, float]], nam
 
 def _point(panel: Any, variant: Variant, cost: float, look: dict[str, Any]) -> None:
     """A variant, its seeds' range and its name."""
-    bits = variant.bits_per_byte
-    values = [run.bits_per_byte for run in variant.runs]
+    values = [run.bits_per_byte for run in variant.runs if run.bits_per_byte is not None]
+    bits = fmean(values)
     panel.errorbar(
         *([cost], [bits], [[bits - min(values)], [max(values) - bits]]),
         **{"fmt": look["marker"], "color": look["color"], "markersize": 7, "capsize": 3, "linewidth": 1.4},

@@ -38,6 +38,7 @@ class Run:
     """A finished run; `overrides` is what was typed for it, `order` its place in its sweep, as typed.
 
     metrics: the last value of every curve, those that were finite
+    loss, bits_per_byte: of held-out text; None where none was held out, and bits of pairs
     flops_per_token: of training; None in a summary without it
     other_cores: how many cores other programs kept busy meanwhile, on average; None where it is not known
     `text_hash` stands for the corpus, `tokens_hash` for the corpus as the run's tokenizer cut it.
@@ -49,8 +50,8 @@ class Run:
     choices: Mapping[str, str | None]
     overrides: tuple[str, ...]
     metrics: Mapping[str, float]
-    loss: float
-    bits_per_byte: float
+    loss: float | None
+    bits_per_byte: float | None
     total_params: int
     active_params: int
     mtp_params: int
@@ -146,8 +147,8 @@ def _measured(summary: Mapping[str, Any]) -> dict[str, Any]:
     metrics = summary["metrics"]
     return {
         "metrics": {str(name): known for name, value in metrics.items() if (known := finite(value)) is not None},
-        "loss": float(metrics["val/loss"]),
-        "bits_per_byte": float(metrics["val/bits_per_byte"]),
+        "loss": finite(metrics.get("val/loss")),
+        "bits_per_byte": finite(metrics.get("val/bits_per_byte")),
         "steps": int(summary["steps"]),
         "tokens": int(summary["tokens"]),
         "seconds": finite(summary.get("seconds")),

@@ -61,7 +61,7 @@ def difference(evidence: Evidence, variant: Variant) -> str:
     interval = finding.interval if finding else None
     exceeds = interval.excludes_zero if interval else comparison.exceeds_spread(variant)
     word = "" if exceeds is None else " beyond" if exceeds else " within"
-    return minus(f"{comparison.difference(variant):+.3f}") + word
+    return or_nothing(comparison.difference(variant), lambda value: minus(f"{value:+.3f}") + word)
 
 
 def or_nothing(value: float | None, spell: Callable[[float], str]) -> str:
@@ -94,8 +94,8 @@ def _row(evidence: Evidence, variant: Variant) -> tuple[str, ...]:
     return (
         variant.label,
         str(len(variant.runs)),
-        f"{variant.loss:.3f}",
-        f"{variant.bits_per_byte:.3f}",
+        or_nothing(variant.loss, "{:.3f}".format),
+        or_nothing(variant.bits_per_byte, "{:.3f}".format),
         difference(evidence, variant),
         parameters(variant.runs[0]),
         f"{variant.runs[0].kv_cache_bytes_per_token:,.0f}",

@@ -31,19 +31,26 @@ class Written(Protocol):
     def plots(self) -> tuple[Path, ...]: ...
 
 
-def print_report(made: Written, contents: Contents, folders: Sequence[Path], console: Console | None = None) -> None:
-    """Prints to `console`; None takes standard output, wide enough for the table where it is no terminal."""
+def print_report(
+    made: Written | None, contents: Contents, folders: Sequence[Path], console: Console | None = None
+) -> None:
+    """Prints to `console`; None takes standard output, wide enough for the table where it is no terminal.
+
+    made: None where no file could be written
+    """
     console = console or _console()
     if contents.evidence is not None:
         console.print(rich_table(contents.evidence, contents.title))
     for line in _notes(contents):
         console.print(line, highlight=False, markup=False)
+    if made is None:
+        return
     console.print()
     for line in _places(made, folders):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_overview(made: Written, title: str, table: Cells, console: Console | None = None) -> None:
+def print_overview(made: Written | None, title: str, table: Cells, console: Console | None = None) -> None:
     """Prints the table of several questions and where the files are."""
     console = console or _console()
     shown_table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -52,7 +59,7 @@ def print_overview(made: Written, title: str, table: Cells, console: Console | N
     for row in table.rows:
         shown_table.add_row(*row)
     console.print(shown_table)
-    for line in _places(made, ()):
+    for line in () if made is None else _places(made, ()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ Written are `report.md`, `report.html`, `table.csv`, `plots/` and, for TensorBoa
 beside its name and renamed, so a reader, or a second report of a running sweep, never meets half a file.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,9 +77,26 @@ def write_report(
     if len(questions) > 1:
         return _write_overview(Overview(tuple(questions), len(unfinished)), folders[0] if out is None else out, console)
     contents = _contents(finished, unfinished, folders, baseline, metrics)
-    made = _write(contents, folders[0] if out is None else out)
+    return _print_and_write(contents, folders, folders[0] if out is None else out, console)
+
+
+def _print_and_write(contents: Contents, folders: Sequence[Path], out: Path, console: Console | None) -> Report:
+    """Where the files cannot be written the table is printed all the same. Raises OSError."""
+    try:
+        made = _write(contents, out)
+    except OSError as error:
+        print_report(None, contents, folders, console)
+        raise _elsewhere(error) from None
     print_report(made, contents, folders, console)
     return made
+
+
+def _elsewhere(error: OSError) -> OSError:
+    """The disk's refusal with what helps where the folder is not one's own to write into."""
+    if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return error
+    cause = str(error) if "could not be written" in str(error) else f"{error.filename}: {error.strerror}"
+    return OSError(f"{cause}; out=FOLDER writes the report elsewhere")
 
 
 def _contents(
@@ -134,10 +152,14 @@ def _write_overview(overview: Overview, out: Path, console: Console | None) -> R
     """The files of an overview, which have the names of any report."""
     figure, table = overview_figure(overview), overview_cells(overview)
     blocks = overview_document(overview, table, figure)
-    plot = write_picture(out / PLOTS, figure)
-    write_whole(out / "table.csv", overview_csv(overview).encode())
-    write_whole(out / "report.html", page(overview.title, blocks).encode())
-    write_whole(out / "report.md", markdown(blocks).encode())
+    try:
+        plot = write_picture(out / PLOTS, figure)
+        write_whole(out / "table.csv", overview_csv(overview).encode())
+        write_whole(out / "report.html", page(overview.title, blocks).encode())
+        write_whole(out / "report.md", markdown(blocks).encode())
+    except OSError as error:
+        print_overview(None, overview.title, table, console)
+        raise _elsewhere(error) from None
     made = Report(
         evidence=None,
         unfinished=(),

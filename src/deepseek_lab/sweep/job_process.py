@@ -56,7 +56,7 @@ class PlannedJob:
         return {}
 
     def result(self) -> float | None:
-        """Its last validation loss (what a sweep ranks by); None for one that is not finished."""
+        """Its last validation loss (what a sweep ranks by); None for one that is not finished or validated."""
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             return float(json.loads((self.folder / "summary.json").read_text())["metrics"]["val/loss"])
         return None
