@@ -41,20 +41,36 @@ sys.exit(not any(name.startswith(("nvidia", "cuda", "triton")) for name in torch
 ' 2>/dev/null
 }
 
+torch_releases() {
+    # The range of pyproject.toml and each of its minor releases, newest first: torch>=2.13,<2.15 holds 2.14 and 2.13.
+    "$python" -c '
+import re
+below = re.search(r"\"(torch>=(\d+)\.(\d+),<\d+\.(\d+))\"", open("pyproject.toml").read())
+print(below[1])
+for minor in range(int(below[4]) - 1, int(below[3]) - 1, -1):
+    print(f"torch>={below[2]}.{minor},<{below[2]}.{minor + 1}")'
+}
+
 install_cpu_torch() {
-    # A CUDA build is gigabytes that a machine without the driver cannot use. When the CPU build
-    # cannot be had, nothing is installed here and the package index decides.
-    local requirement
+    # A CUDA build is gigabytes that a machine without the driver cannot use. Asked in turn: whether the package index
+    # gives a CPU build by itself, the index of CPU builds, the package index for an older release with one. When none
+    # can be had, nothing is installed here and the package index decides.
+    local newest requirement
     [ "$(uname -s)" = Linux ] || return 0
     has_nvidia_driver && return 0
     "$python" -c 'import torch' >/dev/null 2>&1 && return 0
-    requirement="$(sed -n 's/^ *"\(torch[<>=!~][^"]*\)".*/\1/p' pyproject.toml)"
-    index_gives_cuda "$requirement" || return 0
+    newest="$(torch_releases | head -n 1)"
+    index_gives_cuda "$newest" || return 0
     echo "setup: no NVIDIA driver; installing the CPU build of torch"
     # shellcheck disable=SC2086
     "$python" -m pip install $pip_quiet --retries 0 --timeout 15 \
-        --index-url https://download.pytorch.org/whl/cpu "$requirement" ||
-        echo "setup: the CPU build cannot be reached; taking the default build (large)"
+        --index-url https://download.pytorch.org/whl/cpu "$newest" && return 0
+    for requirement in $(torch_releases | tail -n +2); do
+        index_gives_cuda "$requirement" && continue
+        # shellcheck disable=SC2086
+        "$python" -m pip install $pip_quiet "$requirement" && return 0
+    done
+    echo "setup: the CPU build cannot be reached; taking the default build (large)"
 }
 
 fingerprint() {

@@ -93,3 +93,50 @@ def test_without_a_python_the_line_says_what_to_install(tmp_path):
     assert done.stderr.splitlines() == [
         "error: no Python 3.11 or newer found; install one from https://www.python.org/downloads/"
     ]
+
+
+def _torch_asked(tmp_path, cpu_index_reached, cuda_releases):
+    """The installs of torch that set-up asks for without a driver, where the index has CUDA builds of some releases."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "pyproject.toml").write_text('dependencies = ["torch>=2.13,<2.15"]\n')
+    fake = tmp_path / "python"
+    nvidia = '{"install": [{"metadata": {"requires_dist": ["nvidia-cublas"]}}]}'
+    plain = nvidia.replace("nvidia-cublas", "numpy")
+    fake.write_text(
+        f'#!/bin/sh\ncase "$*" in\n"-c import torch") exit 1;;\n*--dry-run*) case "$*" in {cuda_releases}) '
+        f"echo '{nvidia}';; *) echo '{plain}';; esac;;\n"
+        f'"-m pip install"*) echo "$*" >>"{tmp_path}/asked"\n'
+        f'case "$*" in *--index-url*) exit {1 - cpu_index_reached};; esac;;\n*) exec "{sys.executable}" "$@";;\nesac\n'
+    )
+    fake.chmod(0o755)
+    command = (
+        ". scripts/setup.sh; has_nvidia_driver() { return 1; }; uname() { echo Linux; }; "
+        f'python="{fake}"; pip_quiet=--quiet; install_cpu_torch'
+    )
+    done = run("bash", "-euo", "pipefail", "-c", f"cd '{tmp_path}'; {command}")
+    assert done.returncode == 0, done.stderr
+    asked = tmp_path / "asked"
+    return asked.read_text().splitlines() if asked.exists() else []
+
+
+FROM_CPU_INDEX = (
+    "-m pip install --quiet --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch>=2.13,<2.15"
+)
+
+
+@pytest.mark.parametrize(
+    ("cpu_index_reached", "cuda_releases", "installs"),
+    [
+        (True, '*">=2.99"*', []),  # the package index gives a CPU build by itself
+        (True, "*torch*", [FROM_CPU_INDEX]),
+        (False, "*torch*", [FROM_CPU_INDEX]),
+        (
+            False,
+            '*"<2.15"*',
+            [FROM_CPU_INDEX, "-m pip install --quiet torch>=2.13,<2.14"],
+        ),
+    ],
+    ids=["from_the_index", "from_the_index_of_cpu_builds", "none_to_be_had", "an_older_release"],
+)
+def test_without_a_driver_the_cpu_build_of_torch_is_installed(tmp_path, cpu_index_reached, cuda_releases, installs):
+    assert _torch_asked(tmp_path, cpu_index_reached, cuda_releases) == installs

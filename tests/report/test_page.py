@@ -1,11 +1,8 @@
 """One file that asks for nothing: read as text, and opened in a browser where there is one."""
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
-
-import pytest
 
 from deepseek_lab.report.document import Bullets, Cells, Heading, Paragraph, Picture, Pictures, Verbatim
 from deepseek_lab.report.markdown import markdown
@@ -75,23 +72,19 @@ def test_markdown_says_the_same():
     assert "    Traceback <module>\n" in text
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def console_of(path, folder):
+def console_of(chromium, path, folder):
     """What a headless Chromium writes to its console when it opens a page."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--user-data-dir={folder}"]
     done = subprocess.run(
-        [CHROMIUM, *flags, "--dump-dom", f"file://{path}"], capture_output=True, text=True, timeout=60, check=False
+        [chromium, *flags, "--dump-dom", f"file://{path}"], capture_output=True, text=True, timeout=60, check=False
     )
     assert "</html>" in done.stdout
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_a_browser_has_nothing_to_complain_of(tmp_path):
+def test_a_browser_has_nothing_to_complain_of(chromium, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(page("title", BLOCKS))
-    assert console_of(path, tmp_path / "profile") == []
+    assert console_of(chromium, path, tmp_path / "profile") == []
     path.write_text(page("title", BLOCKS).replace("</body>", '<img src="http://localhost:9/x.png"></body>'))
-    assert console_of(path, tmp_path / "profile"), "a request would have been seen"
+    assert console_of(chromium, path, tmp_path / "profile"), "a request would have been seen"
