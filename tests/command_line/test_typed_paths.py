@@ -1,5 +1,6 @@
 """What is typed for a path arrives absolute, `~` expanded, never empty; what is read from is there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from omegaconf import OmegaConf
 
 from deepseek_lab.command_line import PROJECT_ROOT
 from deepseek_lab.command_line.composition import Composer
+from deepseek_lab.command_line.entry import give_caches_a_place
+from deepseek_lab.command_line.jobs import expand
 from deepseek_lab.command_line.typed_paths import require_read_paths, usable_overrides
 from deepseek_lab.config import ConfigError
 
@@ -102,3 +105,23 @@ def test_what_is_read_from_must_be_there(tmp_path):
     require_read_paths(config)
     config.data.corpus.path, config.resume = "/gone", str(Path("run"))
     require_read_paths(config)
+
+
+@pytest.mark.parametrize("line", ["out=~nobody-has-this-name/x", "runs=[a,'~nobody-has-this-name/x']"])
+def test_a_home_that_is_not_known_is_said(usable, line):
+    with pytest.raises(ConfigError, match="no home folder is known for ~nobody-has-this-name; write the path from /"):
+        usable("report", line)
+
+
+def test_without_a_home_folder_libraries_keep_their_caches_in_paths_cache(monkeypatch, tmp_path):
+    set_by_it = ("XDG_CACHE_HOME", "MPLCONFIGDIR")
+    for name in set_by_it:
+        monkeypatch.delenv(name, raising=False)
+    with Composer(PROJECT_ROOT / "conf", "train") as composer:
+        (job,) = expand(composer, [f"paths.cache={tmp_path}"], False)
+    give_caches_a_place(job)
+    assert not any(name in os.environ for name in set_by_it)
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "expanduser", lambda path: path)
+        give_caches_a_place(job)
+    assert [os.environ.pop(name) for name in set_by_it] == [str(tmp_path), str(tmp_path / "matplotlib")]

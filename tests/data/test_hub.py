@@ -17,11 +17,15 @@ ROWS = [{"body": f"text {number} " * (number % 4), "n": number} for number in ra
 DOCUMENTS = [(f"train/{row['n']}", row["body"]) for row in ROWS if row["body"]]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def no_other_cache(tmp_path_factory):
+    """The library's own cache cannot be written: only `cache_dir` is used."""
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        (file := tmp_path_factory.mktemp("home") / "file").touch()
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", file)
+        yield
 
 
 @pytest.fixture(params=["jsonl", "parquet"])
@@ -38,8 +42,24 @@ def folder(request, tmp_path):
     return tmp_path
 
 
+def config(folder, **settings):
+    where = {"name": str(folder), "cache_dir": str(folder.parent / f"{folder.name}.cache"), "column": "body"}
+    return Hub.Config(**where | settings)
+
+
 def corpus(folder, **settings):
-    return Hub.Config(**{"name": str(folder), "column": "body"} | settings).build()
+    return config(folder, **settings).build()
+
+
+@pytest.mark.parametrize("name", ["run[1]", "what*", "a?b"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_folder_whose_name_is_a_pattern_is_refused_and_not_its_neighbour_read(tmp_path, name, streaming):
+    for each in (name, "run1", "whatever", "aXb"):
+        (tmp_path / each).mkdir()
+        (tmp_path / each / "x.jsonl").write_text(json.dumps({"body": each}) + "\n")
+    with pytest.raises(DataError, match=r"takes [\[*?] in a path for a pattern"):
+        list(corpus(tmp_path / name, streaming=streaming).documents())
+    assert [document.text for document in corpus(tmp_path / "run1", streaming=streaming).documents()] == ["run1"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -97,7 +117,7 @@ def test_what_the_hub_does_not_give_is_one_quick_line(monkeypatch, name, message
         monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
     began = time.monotonic()
     with pytest.raises(DataError, match=message) as refusal:
-        corpus(name).identity  # noqa: B018
+        Hub.Config(name=str(name)).build().identity  # noqa: B018
     assert time.monotonic() - began < 10
     assert "\n" not in str(refusal.value)
 
@@ -120,7 +140,7 @@ def test_a_streamed_data_set_becomes_training_data(folder, tmp_path_factory):
     settings = {"streaming": True, "held_out_documents": 20, "shard_tokens": 200, "window_shards": 2}
 
     def build(**changes):
-        hub = Hub.Config(**{"name": str(folder), "column": "body"} | settings)
+        hub = config(folder, **settings)
         whole = {"corpus": hub, "cache_dir": str(cache), "seq_len": 16, "batch_size": 8, "validation_share": 0.5}
         return PretrainData.Config(**whole | changes).build(Bytes.Config(), VOCABULARY, 1)
 

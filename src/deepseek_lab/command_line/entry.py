@@ -157,6 +157,14 @@ def with_precision(composer: Composer, job: Job, folder: Path) -> Job:
 PRECISION_CHOICE = "hydra.runtime.choices.precision"
 
 
+def give_caches_a_place(job: Job) -> None:
+    """Where there is no home folder, libraries keep what they download in `paths.cache`, not in a folder named `~`."""
+    if os.path.expanduser("~").startswith("~"):
+        cache = str(OmegaConf.select(job.config, "paths.cache") or PROJECT_ROOT / ".cache")
+        os.environ.setdefault("XDG_CACHE_HOME", cache)
+        os.environ.setdefault("MPLCONFIGDIR", str(Path(cache) / "matplotlib"))
+
+
 def planned(
     args: Namespace, config_name: str, config_dir: Path, check_path: str | None, reads: str | None
 ) -> list[Job]:
@@ -176,6 +184,7 @@ def planned(
             by = "a sweep's job" if in_a_sweep() else started().by
             raise ConfigError(f"starts its own processes; type it once, without {by}", "a sweep")
         jobs = expand(composer, args.overrides, sweep)
+        give_caches_a_place(jobs[0])
         typed = jobs[0]  # a folder is named after what was typed
         if not sweep:
             jobs = [with_precision(composer, typed, Path(str(typed.config.hydra.run.dir)))]

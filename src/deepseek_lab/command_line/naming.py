@@ -35,7 +35,7 @@ NOT_IN_THE_HASH = _OF_THE_SWEEP | {"resume", "paths", "hardware", "profile"}
 """What changes no number of a run: what a match solved stands in the shape sheet, `hardware` is compared with."""
 
 _ONLY_HOW_FAST = ("cache_dir", "n_workers")
-"""The same of `data`."""
+"""The same of `data` and of what it holds."""
 
 _LONGEST_NAME = 80
 
@@ -112,7 +112,14 @@ def _leave_out(config: DictConfig, values: dict[str, Any]) -> None:
         read = read_sheet_keys(config, SHEET_READS)
         values[SHEET] = {key: value for key, value in values[SHEET].items() if key in read}
     if isinstance(values.get("data"), dict):
-        values["data"] = {key: value for key, value in values["data"].items() if key not in _ONLY_HOW_FAST}
+        values["data"] = _of_numbers(values["data"])
+
+
+def _of_numbers(value: Any) -> Any:
+    """A part of `data` without the keys that say where or how fast it is read."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _of_numbers(each) for key, each in value.items() if key not in _ONLY_HOW_FAST}
 
 
 def job_folder(sweep: str, words: str, *, _root_: DictConfig) -> str:

@@ -5,8 +5,10 @@ composed. An empty value (an unset shell variable) would name the current folder
 those of texts. Left out: what lies at a path, which is for whoever reads it.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ READ = re.compile(
 )
 """Keys of what is read from; a list may hold several."""
 
-WRITTEN = re.compile(r"paths\.\w+|out|folder|hydra\.(?:run|sweep)\.dir|data\.cache_dir")
+WRITTEN = re.compile(r"paths\.\w+|out|folder|hydra\.(?:run|sweep)\.dir|data\.(?:.+\.)?cache_dir")
 LISTS = re.compile(rf"runs|{_CORPUS}old")
 NAMED = re.compile(r"resume|checkpoint|init_from|stage\.teacher|rollout\.reward_model|" + _CORPUS + "name")
 """Keys of models and datasets, which a name on the hub or of a package may stand for as well."""
@@ -46,7 +48,7 @@ def _home_expanded(word: str) -> str:
     """`out=~/x`, which Hydra's grammar cannot read, with the home in the place of `~`, as a shell has it."""
     key, _, value = word.partition("=")
     if value.startswith("~") and _change_of(key) is not None and not re.search(r"[,\[\]{}$'\"]", value):
-        return f"{key}={quoted(Path(value).expanduser())}"
+        return f"{key}={quoted(_expanded(value, key))}"
     return word
 
 
@@ -65,8 +67,9 @@ def _usable(override: Override, composer: Composer, sweep: bool) -> str:
     if not LISTS.fullmatch(key) and any(isinstance(value, list) for value in values):
         return line_of(override)
     if "${" in line_of(override):  # leads somewhere else, which only Hydra knows; a home in front of it is here
-        home, line = str(Path("~").expanduser()), line_of(override)
-        return re.sub(r"^([^=]*=['\"]?)~(?=/)", lambda found: found[1] + home, line) if change is _absolute else line
+        line = line_of(override)
+        found = re.match(r"([^=]*=['\"]?)~(?=/)", line)
+        return found[1] + _expanded("~", key) + line[found.end() :] if found and not NAMED.fullmatch(key) else line
     changed = [_mapped(value, change) for value in values]
     if changed == [_mapped(value, str) for value in values]:
         return line_of(override)
@@ -86,18 +89,27 @@ def _require_value(key: str, value: Any) -> None:
 def _change_of(key: str) -> Callable[[str], str] | None:
     """What is done with the texts typed for a key; None for one that holds no path."""
     if READ.fullmatch(key) or WRITTEN.fullmatch(key):
-        return _absolute
-    return _absolute_if_there if NAMED.fullmatch(key) else None
+        return partial(_absolute, key=key)
+    return partial(_absolute_if_there, key=key) if NAMED.fullmatch(key) else None
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+def _expanded(path: str, key: str) -> str:
+    """The path with the home folder in the place of `~` or `~name`. Raises ConfigError where there is none."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        whose = expanded.split("/")[0]
+        raise ConfigError(f"= {path}: no home folder is known for {whose}; write the path from / on", key)
+    return expanded
 
 
-def _absolute_if_there(name: str) -> str:
+def _absolute(path: str, key: str) -> str:
+    return str(Path(_expanded(path, key)).absolute())
+
+
+def _absolute_if_there(name: str, key: str) -> str:
     """A name that is also a file or folder here is that; so is one that is written as a path."""
     looks_like_a_path = name.startswith(("~", "./", "../", "/")) or Path(name).exists()
-    return _absolute(name) if looks_like_a_path and name != "auto" else name
+    return _absolute(name, key) if looks_like_a_path and name != "auto" else name
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

@@ -9,10 +9,10 @@ and what is in the cache is used.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import ConfigError, DataError, nearest
@@ -34,6 +34,7 @@ class Hub:
         split: str = "train"
         column: str = "text"
         revision: str | None = None
+        cache_dir: str | None = None
         streaming: bool = False
         held_out_documents: int = 1000
         shard_tokens: int = 1_000_000
@@ -156,11 +157,16 @@ class _named:
 
 def _builder(config: Hub.Config) -> Any:
     datasets = datasets_library()
-    if not Path(config.name).expanduser().exists():
+    place = os.path.expanduser(config.name)
+    if not os.path.exists(place):
         _require_reachable(config)
+    elif found := re.search(r"[*?[]", os.path.realpath(place)):
+        raise DataError(
+            f"{config.name}: `datasets` takes {found[0]} in a path for a pattern and would read its neighbours; rename it"
+        )
     with _named(config):
         builder = datasets.load_dataset_builder(
-            str(Path(config.name).expanduser()), config.subset, revision=config.revision
+            place, config.subset, revision=config.revision, cache_dir=config.cache_dir
         )
     if builder.name not in FORMATS:
         raise DataError(f"{config.name} is kept as {builder.name}; only {', '.join(sorted(FORMATS))} are read")

@@ -26,11 +26,11 @@ class HubRowsConfig(CorpusConfig):
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
+    cache_dir: str | None = None
 
     def table(self) -> DownloadedHub:
         """All its columns."""
-        where = Hub.Config(name=self.name, subset=self.subset, split=self.split, column="", revision=self.revision)
-        return DownloadedHub(where)
+        return DownloadedHub(Hub.Config(**vars(self), column=""))
 
 
 class _HubRows:

@@ -5,6 +5,7 @@ schedule, balance, precision and trainer may change: a run goes on with another 
 another machine. The checkpoint's own refusal (`stages.loop.resume`) stays, for folders edited by hand.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import stored_config
 
 KEPT = ("seed", "model", "attention", "ffn", "mtp", "tokenizer", "data", "task", "template")
-FREE = {"data.cache_dir", "data.n_workers", "data.micro_batch_size", "data.corpus.keep_shards"}
+FREE = re.compile(r"data\.(n_workers|micro_batch_size|(.+\.)?(cache_dir|keep_shards))")
 """Keys of the kept parts that change where or how fast things happen, and no number."""
 
 
@@ -29,7 +30,7 @@ def require_same_run(cfg: DictConfig, run: Path) -> None:
     require_archive(latest_checkpoint(run))
     stored = dict(_values(stored_config(run)))
     for key, value in _values(cfg):
-        if key not in FREE and stored.get(key, value) != value:
+        if not FREE.fullmatch(key) and stored.get(key, value) != value:
             raise ConfigError(f"is {value!r}, but the run that is resumed has {stored[key]!r} and keeps it", key)
 
 
