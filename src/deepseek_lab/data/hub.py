@@ -162,7 +162,7 @@ def _builder(config: Hub.Config) -> Any:
         _require_reachable(config)
     elif found := re.search(r"[*?[]", os.path.realpath(place)):
         raise DataError(
-            f"{config.name}: `datasets` takes {found[0]} in a path for a pattern and would read its neighbours; rename it"
+            f"{config.name}: `datasets` takes {found[0]} in a path for a pattern and reads its neighbours; rename it"
         )
     with _named(config):
         builder = datasets.load_dataset_builder(
