@@ -38,9 +38,9 @@ def files(tmp_path, name, content):
     [
         ("a.txt", b"", "holds no text: no file of .json, .jsonl, .md, .parquet, .py, .txt that is not empty"),
         ("a.png", b"x", "holds no text"),
-        ("a.txt", b"\x89PNG\xff\xfe", "a.txt is not UTF-8"),
-        ("a.jsonl", b'{"texts": "x"}\n', "a.jsonl has no column 'text', only texts; did you mean 'texts'?"),
-        ("a.jsonl", b"\x00\x01", "a.jsonl cannot be read"),
+        ("a.txt", b"\x89PNG\xff\xfe", "a.txt, line 1 is not UTF-8"),
+        ("a.jsonl", b'{"texts": "x"}\n', "a.jsonl, line 1 has no column 'text', only texts; did you mean 'texts'?"),
+        ("a.jsonl", b"\x00\x01", "a.jsonl, line 1 is no JSON"),
         ("a.txt", b"short", "the train split of the corpus has"),
     ],
 )

@@ -133,9 +133,17 @@ class Composer:
         except OverrideParseException as error:
             if "=" not in error.override:
                 raise ConfigError("is no override; write key=value", f"'{error.override}'") from None
-            key, _, value = error.override.partition("=")
-            problem = f"cannot be read; a value with special characters is quoted: {typed([as_text(key, value)])}"
-            raise ConfigError(problem, f"'{error.override}'") from None
+            raise ConfigError(self._how_to_type(error.override), f"'{error.override}'") from None
+
+    def _how_to_type(self, line: str) -> str:
+        """What is said of an override that the grammar cannot read: its value or its key is wrong."""
+        key, _, value = line.partition("=")
+        text = as_text(key, value)
+        try:
+            OverridesParser.create().parse_override(text)
+        except OverrideParseException:
+            return f"cannot be read: {key} is no key{nearest(key, dotted_keys(self.base))}"
+        return f"cannot be read; a value with special characters is quoted: {typed([text])}"
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """The config of one job (RUN), or what is common to the jobs of a sweep (MULTIRUN), `hydra` node included."""

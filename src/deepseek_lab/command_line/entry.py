@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from deepseek_lab.advice import quoted
-from deepseek_lab.command_line.composition import Composer, shell_key
+from deepseek_lab.command_line.composition import Composer, one_line, shell_key
 from deepseek_lab.command_line.errors import describe
 from deepseek_lab.command_line.jobs import Job, check_jobs, expand, imported, is_sweep, task_config
 from deepseek_lab.command_line.lifeline import in_a_sweep, watch
@@ -44,6 +47,7 @@ _ASK_HYDRA = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info",
 def read_arguments(argv: list[str]) -> Namespace:
     """Hydra's flags and the overrides, which may stand in any order. Raises ConfigError for an unknown flag."""
     parser = get_args_parser()
+    parser.error = _refused  # type: ignore[method-assign]
     args, rest = parser.parse_known_args(argv)
     for argument in rest:
         if argument.startswith("-"):
@@ -51,6 +55,12 @@ def read_arguments(argv: list[str]) -> Namespace:
             raise ConfigError(f"is no option{nearest(argument, flags)}", argument)
     args.overrides = [_one_text(line) for line in (*args.overrides, *rest)]
     return args
+
+
+def _refused(message: str) -> NoReturn:
+    """In the place of argparse's own answer, a page of usage: `argument --cfg/-c: invalid choice …` as one line."""
+    argument, _, problem = message.removeprefix("argument ").partition(": ")
+    raise ConfigError(problem or message, argument if problem else "")
 
 
 def _one_text(line: str) -> str:
@@ -186,6 +196,7 @@ def planned(
         jobs = expand(composer, args.overrides, sweep)
         give_caches_a_place(jobs[0])
         typed = jobs[0]  # a folder is named after what was typed
+        check_jobs(jobs, None, sweep)
         if not sweep:
             jobs = [with_precision(composer, typed, Path(str(typed.config.hydra.run.dir)))]
         wait_asleep_if_busy()
@@ -212,9 +223,21 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
     outcome = Outcome(n_jobs=max(len(jobs), 1))
     with command_line_of(arguments), requeued_in_time():
         decorate = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")
-        with naming("the run's folder .hydra"):
+        with naming("the run's folder .hydra"), _hydras_own_node(jobs):
             decorate(GuardedJob(function_path, outcome))()
     return outcome.close()
+
+
+@contextlib.contextmanager
+def _hydras_own_node(jobs: list[Job]) -> Iterator[None]:
+    """What Hydra itself fails at, as one line where something was typed for its node; a job's own errors stay inside."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError, HydraException, OmegaConfBaseException) as error:
+        typed = [line for job in jobs[:1] for line in map(str, job.config.hydra.overrides.hydra)]
+        if not typed or isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"is nothing that Hydra can use: {one_line(error)}", " ".join(typed)) from error
 
 
 def run_command(
