@@ -1,8 +1,8 @@
 """Commands that nobody planned: none ends in a traceback, and what a refusal advises can be typed.
 
 A command is a right one of its script with one to three things made wrong: a key or a choice misspelt, a value of
-another type, empty, huge or not finite, brackets, quotes and other scripts' letters, files that are not there, stages in
-a wrong order. The number of a command is its seed: `pytest tests/test_random_commands.py -k '[17]'` repeats one.
+another type, empty, huge or not finite, brackets, quotes and letters of other scripts, files that are not there,
+stages in a wrong order. The number of a command is its seed: `pytest tests/test_random_commands.py -k '[17]'` repeats one.
 
 The fast commands are read and checked, and what is slow is not begun (training, serving, a recipe); the many slow ones
 train too.
@@ -14,7 +14,6 @@ import runpy
 import shlex
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -93,7 +92,8 @@ def one_wrong(script, draw, tries_sizes):
     if kind == "choice" and groups:
         group = draw.choice(sorted(groups))
         return f"{group}={draw.choice([misspelt(group, draw), *VALUES])}"
-    key = draw.choice(keys)
+    own = [key for key in keys if not key.startswith("hydra.")]
+    key = draw.choice(own if draw.random() < 0.9 else keys)
     if kind == "key":
         return f"{misspelt(key, draw)}={draw.choice(VALUES)}"
     allowed = VALUES if tries_sizes or not SIZES.search(key) else [value for value in VALUES if value not in HUGE]

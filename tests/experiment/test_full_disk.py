@@ -2,8 +2,8 @@
 
 import errno
 import os
-import resource
 import re
+import resource
 import shlex
 from pathlib import Path
 from types import SimpleNamespace

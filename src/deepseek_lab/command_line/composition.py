@@ -82,7 +82,8 @@ class Composer:
     def __init__(self, config_dir: Path, config_name: str, extra_dir: str | None = None) -> None:
         self.config_name = config_name
         self._context = initialize_config_dir(config_dir=str(config_dir), job_name=config_name, version_base="1.3")
-        self._always = [f"hydra.searchpath=['file://{Path(extra_dir).resolve()}']"] if extra_dir else []
+        self._extra = Path(extra_dir).resolve() if extra_dir else None
+        self._always = [f"hydra.searchpath=['file://{self._extra}']"] if extra_dir else []
         self._base: DictConfig | None = None
 
     def __enter__(self) -> "Composer":
@@ -122,7 +123,9 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """The options of a choice group; files whose names begin with _ are what their neighbours share."""
-        names = self._hydra.config_loader.get_group_options(group)
+        names = set(self._hydra.config_loader.get_group_options(group))
+        if self._extra:  # which the loader knows only while it composes
+            names.update(path.stem for path in (self._extra / group).glob("*.yaml"))
         return sorted(name for name in names if not name.startswith("_"))
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
