@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepseek_lab.metrics import describe
+
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {
     ". .venv/bin/activate": "a shell's own affair",
@@ -185,6 +187,27 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_files_and_overrides_of_the_picture_are_there():
+    picture = (ROOT / ".assets" / "architecture.svg").read_text()
+    files = [part for text in re.findall(r'class="file"[^>]*>([^<]+)<', picture) for part in text.split(" · ")]
+    files = [file for file in files if not file.startswith("files below")]
+    folders = [file.rpartition("/")[0] for file in files]
+    for number, file in enumerate(files):  # `model/ffn/dense.py · moe.py` names the folder once
+        folder = next(had for had in reversed(folders[: number + 1]) if had)
+        places = [ROOT / "src/deepseek_lab" / file, ROOT / "src/deepseek_lab" / folder / file]
+        assert any(place.exists() for place in places), file
+    for group, options in re.findall(r"(\w+)=([\w |]+)", "\n".join(re.findall(r'class="code[^>]*>([^<]+)<', picture))):
+        for option in filter(None, map(str.strip, options.split("|"))):
+            assert (ROOT / "conf" / group / f"{option}.yaml").exists(), (group, option)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_curves_that_are_named_are_recorded(page):
+    written = re.findall(r"`((?:train|val|moe|mtp|fp8|sft|policy|value|perf)/[a-z0-9_/]+)`", page.read_text())
+    for name in written:
+        describe(name.replace("layer_N", "layer_1"))
 
 
 @pytest.mark.parametrize("chapter", chapters())

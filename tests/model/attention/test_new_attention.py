@@ -1,4 +1,4 @@
-"""A new attention is one file beside the others and one YAML: written here, trained, and read back from its checkpoint."""
+"""A new attention is one file beside the others and one YAML: written here, trained, read from its checkpoint."""
 
 import subprocess
 import sys
