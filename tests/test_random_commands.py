@@ -2,7 +2,8 @@
 
 A command is a right one of its script with one to three things made wrong: a key or a choice misspelt, a value of
 another type, empty, huge or not finite, brackets, quotes and letters of other scripts, files that are not there,
-stages in a wrong order. The number of a command is its seed: `pytest tests/test_random_commands.py -k '[17]'` repeats one.
+stages in a wrong order. The number of a command is its seed: `pytest tests/test_random_commands.py -k '[17]'` repeats
+one.
 
 The fast commands are read and checked, and what is slow is not begun (training, serving, a recipe); the many slow ones
 train too.

@@ -230,7 +230,7 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
 
 @contextlib.contextmanager
 def _hydras_own_node(jobs: list[Job]) -> Iterator[None]:
-    """What Hydra itself fails at, as one line where something was typed for its node; errors of a job stay inside it."""
+    """What Hydra itself fails at, as one line where something was typed for its node; a job's errors stay in it."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError, HydraException, OmegaConfBaseException) as error:
