@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deepseek_lab.generation import Engine, Request, Sampling
+from deepseek_lab.generation import GREEDY, Engine, Request, Sampling
 from deepseek_lab.generation.lean.step import LeanStep
 from deepseek_lab.generation.noise import uniform
 from tests.generation.tiny_models import PARTS, greedy_by_recomputation, tiny_model
@@ -194,3 +194,33 @@ def test_noise_is_uniform_and_independent_of_its_neighbours():
         assert 4 < float(((counts - 1000) ** 2 / 1000).sum()) < 50, "chi-square of 19 degrees"
         assert abs(float(torch.corrcoef(torch.stack((x[:-1], x[1:])))[0, 1])) < 0.03
     assert uniform(1, 2, 3) == uniform(1, 2, 3) != uniform(2, 1, 3)
+
+
+@pytest.mark.parametrize(("kind", "depth"), [("gqa_dense", 0), ("mla_moe", 0), ("mla_moe", 1)])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.6, top_k=5, repetition_penalty=1.5)])
+def test_own_log_probabilities_are_those_of_a_forward_over_the_text(kind, depth, sampling):
+    """Whatever the temperature, penalties and filters; only for requests that ask, here beside one that does not."""
+    model = tiny_model(kind)
+    engine = Engine(model, speculative_depth=depth)
+    engine.submit(Request(prompt=[5], max_new_tokens=12, sampling=sampling))
+    tokens = list(
+        engine.stream(Request(prompt=[1, 4, 2], max_new_tokens=12, sampling=sampling, seed=3, top_logprobs=4))
+    )
+    with torch.no_grad():
+        logp_TV = model(torch.tensor([[1, 4, 2, *(token.id for token in tokens)]])).logits[0].log_softmax(-1)
+    assert len(tokens) == 12
+    for place, token in enumerate(tokens):
+        wanted_V = logp_TV[2 + place]
+        assert token.own.logprob == pytest.approx(float(wanted_V[token.id]), abs=1e-9)
+        values, ids = wanted_V.topk(4)
+        assert [one for one, _ in token.own.top] == ids.tolist()
+        assert [value for _, value in token.own.top] == pytest.approx(values.tolist(), abs=1e-9)
+    assert all(token.own is None for token in engine.stream(Request(prompt=[1], max_new_tokens=2)))
+
+
+def test_more_likeliest_tokens_than_there_are_and_none():
+    engine = Engine(tiny_model("gqa_dense"))
+    (token,) = engine.stream(Request(prompt=[1], max_new_tokens=1, top_logprobs=1000))
+    assert len(token.own.top) == 40
+    (token,) = engine.stream(Request(prompt=[1], max_new_tokens=1, top_logprobs=0))
+    assert token.own.top == ()

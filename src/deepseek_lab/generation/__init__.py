@@ -2,6 +2,6 @@
 
 from deepseek_lab.generation.engine import Engine
 from deepseek_lab.generation.generate import generate
-from deepseek_lab.generation.request import GREEDY, Completion, Request, Sampling, Token
+from deepseek_lab.generation.request import GREEDY, Completion, Request, Sampling, Token, TokenLogprobs
 
-__all__ = ["GREEDY", "Completion", "Engine", "Request", "Sampling", "Token", "generate"]
+__all__ = ["GREEDY", "Completion", "Engine", "Request", "Sampling", "Token", "TokenLogprobs", "generate"]

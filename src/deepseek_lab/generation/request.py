@@ -54,6 +54,7 @@ class Request:
     """A prompt, continued `n` times; sample k of it draws its noise from (seed, k, position) alone.
 
     stop_ids: tokens that end a sample; the token itself is its last
+    top_logprobs: None records no `TokenLogprobs`; else how many of the likeliest tokens each of them names
     """
 
     prompt: Sequence[int]
@@ -62,6 +63,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     seed: int = 0
     n: int = 1
+    top_logprobs: int | None = None
 
     @property
     def cache_tokens(self) -> int:
@@ -70,10 +72,22 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenLogprobs:
+    """The model's own log-probabilities where a token was chosen: at temperature 1, before penalties and filters.
+
+    top: ids and log-probabilities of the likeliest tokens, the likeliest first
+    """
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Token:
     """One more token of a sample, or its end by an error (id −1).
 
     index: 0 for the first new token. logprob: under the temperature used (1 for greedy), before penalty and filters.
+    own: see TokenLogprobs, where the request asks for them
     routing: with a sample's last token, where an engine records it; see Completion
     """
 
@@ -84,6 +98,7 @@ class Token:
     logprob: float
     finish_reason: str | None = None
     error: str | None = None
+    own: TokenLogprobs | None = None
     routing: Tensor | None = field(default=None, compare=False)
 
 

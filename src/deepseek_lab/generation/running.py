@@ -17,7 +17,7 @@ from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
 from deepseek_lab.generation.lean.step import decode_one_of
 from deepseek_lab.generation.noise import uniforms
-from deepseek_lab.generation.request import Token
+from deepseek_lab.generation.request import Token, TokenLogprobs
 from deepseek_lab.generation.routing import chosen_experts
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Admitted, Row, end_of
@@ -25,6 +25,9 @@ from deepseek_lab.generation.speculation import verified
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.transformer import Transformer
+
+Told = tuple[int, list[int], list[float], list[TokenLogprobs | None], bool]
+"""A row's number, its new tokens, their log-probabilities, the model's own where asked for, whether logits are sound."""
 
 
 class RunningRows:
@@ -132,9 +135,10 @@ class RunningRows:
         usable_B = logits_BV.isfinite().all(-1)
         logits_BV = torch.where(usable_B[:, None], logits_BV, torch.zeros_like(logits_BV))
         token_B = self._chosen(logits_BV, rows)
-        logprob_B = _log_probabilities(logits_BV[:, None], rows).gather(2, token_B[:, None, None]).flatten()
-        found = zip(numbers, token_B.tolist(), logprob_B.tolist(), usable_B.tolist(), strict=True)
-        return self._told([(number, [token], [logprob], usable) for number, token, logprob, usable in found])
+        logprob_BJ = _log_probabilities(logits_BV[:, None], rows).gather(2, token_B[:, None, None]).squeeze(2)
+        own_BJ = _own_log_probabilities(logits_BV[:, None], rows, token_B[:, None])
+        told = zip(numbers, token_B[:, None].tolist(), logprob_BJ.tolist(), own_BJ, usable_B.tolist(), strict=True)
+        return self._told(list(told))
 
     def _chosen(self, logits_BV: Tensor, rows: Sequence[Row]) -> Tensor:
         """A token of each row's logits, by its request's rules and noise."""
@@ -145,18 +149,18 @@ class RunningRows:
         aim_B = torch.from_numpy(uniforms([row.counter() for row in rows])).to(self.device)
         return drawn(probabilities(asked_BV, rules), aim_B)
 
-    def _told(self, found: Sequence[tuple[int, list[int], list[float], bool]]) -> list[Token]:
+    def _told(self, found: Sequence[Told]) -> list[Token]:
         """Rows take their new tokens, as far as they go on -> the events; rows that end are dropped."""
         events, ended = [], []
-        for number, tokens, logprobs, usable in found:
+        for number, tokens, logprobs, own, usable in found:
             row = self.rows[number]
             if not usable:
                 at = f"logits at step {len(row.ids)} are not finite"
                 events.append(end_of(row.handle, row.sample, len(row.ids), "error", at))
                 ended.append(number)
                 continue
-            for token, logprob in zip(tokens, logprobs, strict=True):
-                events.append(row.take(token, logprob))
+            for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+                events.append(row.take(token, logprob, own[place]))
                 if events[-1].finish_reason:
                     ended.append(number)
                     break
@@ -197,15 +201,16 @@ class RunningRows:
         logits_BJV = torch.where(usable_B[:, None, None], logits_BJV, torch.zeros_like(logits_BJV))
         tokens_B = verified(rows, drafts, q_BKV, self._targets(logits_BJV, rows, drafts))
         padded_BJ = torch.tensor([(tokens + [0] * self.depth)[: self.depth + 1] for tokens in tokens_B])
-        logprob_BJV = _log_probabilities(logits_BJV, rows)
-        logprobs_B = logprob_BJV.gather(2, padded_BJ[..., None].to(self.device)).squeeze(2).tolist()
+        padded_BJ = padded_BJ.to(self.device)
+        logprobs_B = _log_probabilities(logits_BJV, rows).gather(2, padded_BJ[..., None]).squeeze(2).tolist()
+        own_B = _own_log_probabilities(logits_BJV, rows, padded_BJ)
         for number, tokens in enumerate(tokens_B):
             self._count(len(tokens) - 1)
             self._roll_back(number, len(tokens))
             self._drafter.learn(number, output.mtp_source_BTD[number, : len(tokens)])
         self._logits = [None] * len(rows)
         logprobs_B = [logprobs[: len(tokens)] for logprobs, tokens in zip(logprobs_B, tokens_B, strict=True)]
-        return self._told(list(zip(range(len(rows)), tokens_B, logprobs_B, usable_B.tolist(), strict=True)))
+        return self._told(list(zip(range(len(rows)), tokens_B, logprobs_B, own_B, usable_B.tolist(), strict=True)))
 
     def _roll_back(self, number: int, n_kept: int) -> None:
         """Of what a row has just read, the cache goes on holding this many tokens: drafts behind them were dropped."""
@@ -235,3 +240,22 @@ def _log_probabilities(logits_BJV: Tensor, rows: Sequence[Row]) -> Tensor:
     wide = torch.promote_types(logits_BJV.dtype, torch.float32)
     heat_B = torch.tensor([row.request.sampling.temperature or 1.0 for row in rows], dtype=wide)
     return (logits_BJV.to(wide) / heat_B[:, None, None].to(logits_BJV.device)).log_softmax(-1)
+
+
+def _own_log_probabilities(
+    logits_BJV: Tensor, rows: Sequence[Row], tokens_BJ: Tensor
+) -> list[list[TokenLogprobs | None]]:
+    """What each row's request wants to know of the model's own distribution, at every place."""
+    n_places = logits_BJV.shape[1]
+    found: list[list[TokenLogprobs | None]] = [[None] * n_places for _ in rows]
+    for number, row in enumerate(rows):
+        n_top = row.request.top_logprobs
+        if n_top is None:
+            continue
+        logits_JV = logits_BJV[number]
+        logprob_JV = logits_JV.to(torch.promote_types(logits_JV.dtype, torch.float32)).log_softmax(-1)
+        own_J = logprob_JV.gather(1, tokens_BJ[number][:, None]).squeeze(1).tolist()
+        top = logprob_JV.topk(min(n_top, logprob_JV.shape[1]), dim=-1)
+        pairs = [tuple(zip(*both, strict=True)) for both in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+        found[number] = [TokenLogprobs(logprob=own, top=likeliest) for own, likeliest in zip(own_J, pairs, strict=True)]
+    return found

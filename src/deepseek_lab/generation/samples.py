@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.generation.noise import Counter
-from deepseek_lab.generation.request import Completion, Request, Token
+from deepseek_lab.generation.request import Completion, Request, Token, TokenLogprobs
 
 _PREFILL_TOKENS = 8192
 """Tokens of several prompts read in one forward: bounds its memory."""
@@ -43,7 +43,7 @@ class Row:
         """Prompt and completion."""
         return [*self.request.prompt, *self.ids]
 
-    def take(self, token: int, logprob: float) -> Token:
+    def take(self, token: int, logprob: float, own: TokenLogprobs | None = None) -> Token:
         """One more token, as an event that says whether it is the last."""
         self.ids.append(token)
         reason = "length" if len(self.ids) == self.request.max_new_tokens else None
@@ -55,6 +55,7 @@ class Row:
             id=token,
             logprob=logprob,
             finish_reason=reason,
+            own=own,
             routing=torch.cat(self.routing).cpu() if reason and self.routing else None,
         )
 
