@@ -110,11 +110,11 @@ def decoded(prompt):
 )
 def test_answers_are_begun_and_judged_as_a_whole(config, behind_thought, behind_answer):
     asked = QuestionPrompt.Config(**config)
-    assert decoded(thinking(asked)).endswith(behind_thought)
+    assert decoded(thinking(asked, CHAT)).endswith(behind_thought)
     assert decoded(direct(asked)).endswith(behind_answer)
     ids = TOKENIZER.encode("2</answer>")
-    assert direct(asked).judged_text(TOKENIZER, ids, ()) == "<answer>2</answer>"
-    assert thinking(asked).judged_text(TOKENIZER, TOKENIZER.encode("so</think>"), ()) == "<think>so</think>"
+    assert direct(asked).judged_text(CHAT, ids, ()) == "<answer>2</answer>"
+    assert thinking(asked, CHAT).judged_text(CHAT, TOKENIZER.encode("so</think>"), ()) == "<think>so</think>"
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_steps_end_at_the_token_that_completes_them():
         ends = experience.step_end_BS[row][~values.isnan()]
         text = group.said[place]
         said = [
-            drawn.data.prompt.judged_text(drawn.data.tokenizer, group.completions[place].ids[: end + 1], ())
+            drawn.data.prompt.judged_text(drawn.data.chat, group.completions[place].ids[: end + 1], ())
             for end in (ends - len(group.prompt) + 1).tolist()
         ]
         assert [len(part) >= i + 1 for i, part in enumerate(said)] == [True] * len(text)

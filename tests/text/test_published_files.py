@@ -10,7 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 from deepseek_lab.config import DataError
 from deepseek_lab.data.conversation import ChatFormat, Turn
 from deepseek_lab.text.chat import Chat, Message
-from deepseek_lab.text.published_files import chat_template, token_ids, write_tokenizer_files
+from deepseek_lab.text.published_files import token_ids, write_tokenizer_files
 from deepseek_lab.text.template_sandbox import TemplateSandbox
 from deepseek_lab.text.tokenizer import BytePairEncoding, Bytes, Tokenizer, byte_alphabet
 from deepseek_lab.text.turn_marks import CHATML, DEEPSEEK
@@ -51,7 +51,7 @@ def test_transformers_reads_what_is_written(kind, tmp_path):
     assert [theirs(text)["input_ids"] for text in plain] == [ours.encode(text) for text in plain]
     turns = [{"role": m.role, "content": m.content} for m in MESSAGES]
     wanted = theirs.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-    assert Chat(ours, chat_template(tmp_path, ours), SANDBOX).encode(MESSAGES) == wanted
+    assert Chat(ours, sandbox=SANDBOX).encode(MESSAGES) == wanted
     again = Tokenizer.load(tmp_path / "tokenizer.json")
     assert again.fingerprint() == ours.fingerprint()
     assert again.names == ours.names
@@ -110,14 +110,19 @@ def test_the_names_go_wherever_the_tokenizer_is_saved(tmp_path):
 
 def test_templates_are_found_where_folders_keep_them(tmp_path):
     ours = published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>")
-    assert chat_template(tmp_path, ours) == CHATML.template
-    published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", chat_template="one")
-    assert chat_template(tmp_path) == "one"
+    assert ours.chat_template is None
+    assert Chat(ours).template == CHATML.template
+    assert published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", chat_template="one").chat_template == "one"
+    assert published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", chat_template="").chat_template == ""
     named = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "two"}]
-    published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", chat_template=named)
-    assert chat_template(tmp_path) == "two"
+    ours = published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", chat_template=named)
+    assert Chat(ours).template == "two"
     (tmp_path / "chat_template.jinja").write_text("three")
-    assert chat_template(tmp_path) == "three"
+    again = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert again.chat_template == "three"
+    (tmp_path / "other").mkdir()
+    again.save(tmp_path / "other" / "tokenizer.json")
+    assert Chat(Tokenizer.load(tmp_path / "other" / "tokenizer.json")).template == "three"
 
 
 def test_what_is_no_tokenizer_over_bytes_is_named(tmp_path):

@@ -31,22 +31,22 @@ def test_what_people_write_is_no_control_token():
 def test_the_judged_text_is_whole_and_without_its_end():
     think, close = TOKENIZER.special_ids["<think>"], TOKENIZER.special_ids["</think>"]
     ids = [think, *b"a", close, *b"b", TOKENIZER.eos_id]
-    assert prompt().judged_text(TOKENIZER, ids, CHAT.stop_ids) == "<think>a</think>b"
+    assert prompt().judged_text(CHAT, ids, CHAT.stop_ids) == "<think>a</think>b"
     opened = prompt(chat=True, thinking=True)
-    assert opened.judged_text(TOKENIZER, ids[1:], CHAT.stop_ids) == "<think>a</think>b"
-    assert prompt(prompt="{question} <think>\n").judged_text(TOKENIZER, ids[1:3], CHAT.stop_ids) == "<think>a</think>"
-    assert prompt().judged_text(TOKENIZER, [TOKENIZER.eos_id], CHAT.stop_ids) == ""
-    assert prompt().judged_text(TOKENIZER, [], CHAT.stop_ids) == ""
+    assert opened.judged_text(CHAT, ids[1:], CHAT.stop_ids) == "<think>a</think>b"
+    assert prompt(prompt="{question} <think>\n").judged_text(CHAT, ids[1:3], CHAT.stop_ids) == "<think>a</think>"
+    assert prompt().judged_text(CHAT, [TOKENIZER.eos_id], CHAT.stop_ids) == ""
+    assert prompt().judged_text(CHAT, [], CHAT.stop_ids) == ""
 
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_character_belongs_to_the_token_that_completes_it(opened):
     asked = prompt(chat=opened, thinking=opened)
     ids = [*"aé".encode(), TOKENIZER.special_ids["</think>"], *b"z", TOKENIZER.eos_id]
-    text = asked.judged_text(TOKENIZER, ids, CHAT.stop_ids)
+    text = asked.judged_text(CHAT, ids, CHAT.stop_ids)
     ends = [text.index(part) + len(part) for part in ("a", "é", "</think>", "z")]
-    assert [asked.token_at(TOKENIZER, ids, end) for end in ends] == [0, 2, 3, 4]
-    assert asked.token_at(TOKENIZER, ids, 10_000) == len(ids) - 1
+    assert [asked.token_at(CHAT, ids, end) for end in ends] == [0, 2, 3, 4]
+    assert asked.token_at(CHAT, ids, 10_000) == len(ids) - 1
 
 
 @pytest.mark.parametrize(("knobs", "field"), [({"prompt": "none"}, "prompt"), ({"thinking": True}, "thinking")])

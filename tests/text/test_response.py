@@ -25,6 +25,17 @@ def test_parts_of_a_response():
     assert said(RESPONSE) == (Parts("hm é", "yes 🐳"), False)
     assert said(RESPONSE[1:], thinking=True) == (Parts("hm é", "yes 🐳"), False)
     assert said(RESPONSE, split=False) == (Parts("", "\nhm é\n\n\nyes 🐳"), False)
+    whole = "<think>\nhm é\n</think>\n\nyes 🐳"
+    assert said(RESPONSE, split=False, ends=[BYTES.eos_id]) == (Parts("", whole), False)
+    assert said(RESPONSE, split=False, ends=[]) == (Parts("", whole + "<｜end▁of▁sentence｜>"), False)
+
+
+def test_a_control_token_is_a_stop_string_too():
+    begun = Parts("", "<think>\nhm é\n")
+    assert said(RESPONSE, stops=["</think>"], split=False, ends=[BYTES.eos_id]) == (begun, True)
+    assert said(RESPONSE, stops=["</think>"], split=False) == (Parts("", "\nhm é\n"), True)
+    ids = [*BYTES.encode("a"), BYTES.special_ids["<｜User｜>"], *BYTES.encode("b")]
+    assert said(ids, stops=["<｜User｜>"]) == (Parts("", "a"), True)
 
 
 @pytest.mark.parametrize(

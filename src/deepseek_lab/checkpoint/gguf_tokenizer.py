@@ -48,8 +48,10 @@ def read_tokenizer(file: GgufFile) -> GgufTokenizer:
         raise DataError(f"{file.path}: tokenizer {kind} with words of {words} is unknown here; known: {_LISTED}")
     try:
         inner = _inner(fields, _WORDS[words]())
-        names = _special_names(fields)
-        return GgufTokenizer(inner, names)
+        tokenizer = GgufTokenizer(inner, _special_names(fields))
+        given = fields.get("tokenizer.chat_template")
+        tokenizer.chat_template = None if given is None else str(given)
+        return tokenizer
     except Exception as error:  # the library raises plain Exception
         raise DataError(f"{file.path}: holds no tokenizer that can be read ({str(error)[:100]})") from None
 

@@ -89,6 +89,8 @@ class PromptData:
             "prompt": [self.config.prompt.prompt, self.config.prompt.chat, self.config.prompt.thinking],
             "tokenizer_hash": self.tokenizer.fingerprint(),
         }
+        if self.config.prompt.chat and self.tokenizer.chat_template is not None:
+            depends_on["chat_template"] = hash_of({"template": self.tokenizer.chat_template})
         return {"hash": hash_of(depends_on), **depends_on}
 
     def baselines(self) -> dict[str, float]:

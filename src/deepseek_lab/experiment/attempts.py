@@ -125,7 +125,7 @@ def attempted(
 def _judged(
     task: Task, example: Example, answers: Sequence[Completion], prompt: QuestionPrompt, speaker: Speaker
 ) -> Attempts:
-    said = [prompt.judged_text(speaker.tokenizer, answer.ids, speaker.stop_ids) for answer in answers]
+    said = [prompt.judged_text(speaker.chat, answer.ids, speaker.stop_ids) for answer in answers]
     rewards = task.rewards([example] * len(said), said)
     cut_off = [answer.finish_reason != "stop" for answer in answers]
     totals = [None if r.total is None else float(is_right(r)) for r in rewards]

@@ -20,6 +20,7 @@ from deepseek_lab.experiment.shown import Shown, require_healthy, visible
 from deepseek_lab.experiment.wish import Wish
 from deepseek_lab.generation import Completion, Request, Sampling
 from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, sampling_of
+from deepseek_lab.text.chat import ChatPrompt
 from deepseek_lab.text.reasoning import Parts
 from deepseek_lab.text.response import ResponseText
 
@@ -56,10 +57,7 @@ def generate(cfg: DictConfig) -> None:
 
 def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling) -> Request:
     """What the engine is asked. Raises ConfigError when the model has no room behind the prompt."""
-    if prompt.messages:
-        ids = speaker.chat.encode(prompt.messages, thinking=wish.thinking)
-    else:
-        ids = speaker.chat.encode_prompt(prompt.text)
+    ids = prompt_ids(prompt, speaker, wish).ids
     room = speaker.room(ids)
     if wish.max_new_tokens > room:
         raise ConfigError(
@@ -77,10 +75,17 @@ def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling)
     )
 
 
+def prompt_ids(prompt: Prompt, speaker: Speaker, wish: Wish) -> ChatPrompt:
+    """The tokens that the model goes on from, and whether they open its thought."""
+    if prompt.messages:
+        return speaker.chat.prompt(prompt.messages, wish.thinking)
+    return ChatPrompt(speaker.chat.encode_prompt(prompt.text), opens_thought=False)
+
+
 def response_text(speaker: Speaker, wish: Wish, prompt: Prompt) -> ResponseText:
     """What turns tokens into the response to `prompt`."""
-    chat = bool(prompt.messages)
-    return ResponseText(speaker.tokenizer, wish.stop, split=chat, thinking=chat and wish.thinking)
+    opened = prompt_ids(prompt, speaker, wish).opens_thought
+    return ResponseText(speaker.tokenizer, wish.stop, bool(prompt.messages), opened, speaker.stop_ids)
 
 
 def _stream(prompt: Prompt, request: Request, speaker: Speaker, wish: Wish) -> None:

@@ -17,7 +17,8 @@ from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.model.value_head import ValueModel
-from deepseek_lab.text.published_files import TOKENIZER, chat_template
+from deepseek_lab.text.chat import Chat
+from deepseek_lab.text.published_files import TOKENIZER
 from deepseek_lab.text.saved import SavedTokenizer
 from deepseek_lab.text.tokenizer import Tokenizer
 
@@ -76,7 +77,7 @@ class FinishedRun:
 
     def chat_template(self) -> str:
         """The run's own chat template, or that of its tokenizer's family."""
-        return chat_template(self.folder, self.tokenizer())
+        return Chat(self.tokenizer()).template
 
     def model(self, device: torch.device) -> Transformer:
         """The checkpoint's model, in eval mode."""

@@ -20,7 +20,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import NETWORK, FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.model.value_head import ValueModel
-from deepseek_lab.text.special_names import SpecialNames
+from deepseek_lab.text.special_names import TEMPLATE, SpecialNames
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
 _NETWORK_KEYS = ("model", "attention", "ffn", "mtp", "experts")
@@ -80,9 +80,17 @@ def require_untyped(init_from: str | None, overrides: Sequence[str]) -> None:
             raise ConfigError("changes nothing: init_from brings its own network", key)
 
 
-def keep_text_and_shape(folder: Path, tokenizer: Tokenizer, network: Transformer.Config | None) -> None:
-    """Writes what a reader of a run's folder needs beside the weights; `network` where no sheet describes it."""
+def keep_text_and_shape(
+    folder: Path, tokenizer: Tokenizer, network: Transformer.Config | None, own_turns: bool = False
+) -> None:
+    """Writes what a reader of a run's folder needs beside the weights; `network` where no sheet describes it.
+
+    own_turns: the run learnt conversations in the marks of its tokenizer's family, and speaks so from now on; the chat
+        template that came with the tokenizer is kept by all others
+    """
     write_text_atomically(folder / "tokenizer.json", tokenizer.to_json())
+    if tokenizer.chat_template is not None and not own_turns:
+        write_text_atomically(folder / TEMPLATE, tokenizer.chat_template)
     if tokenizer.names != SpecialNames():
         tokenizer.names.save_beside(folder / "tokenizer.json")
     if network is not None:

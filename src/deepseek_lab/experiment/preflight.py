@@ -73,7 +73,7 @@ def measured(
     engine = _engine(cfg, run, model)
     prompt, data, task = engine.data.config.prompt, engine.data, engine.data.task
     found = []
-    for way in (prompt.build(), thinking(prompt), direct(prompt)):
+    for way in (prompt.build(), thinking(prompt, data.chat), direct(prompt)):
         data.put_by(way)
         engine.drawing.require_room(data.held_out, data.config.seq_len)
         groups = engine.evaluate(model, engine.config.group_size)

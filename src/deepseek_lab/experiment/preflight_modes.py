@@ -14,32 +14,43 @@ from deepseek_lab.rollout.group import Group, sums_of
 from deepseek_lab.tasks.answers import OPEN as OPEN_ANSWER
 from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.question_prompt import QuestionPrompt
+from deepseek_lab.text.reasoning import CLOSE
 from deepseek_lab.text.reasoning import OPEN as OPEN_THOUGHT
 
 
 class BegunAnswer(QuestionPrompt):
-    """A prompt with the first tag of the answer behind it."""
+    """A prompt with the first tag of the answer behind it; a thought that the chat template opened is closed before."""
 
     def __init__(self, config: QuestionPrompt.Config, tag: str) -> None:
         super().__init__(config)
-        self.opening = self.tag = tag
+        self.tag = tag
+
+    def opening(self, chat: Chat) -> str:
+        """The tags that stand in the prompt."""
+        opened = super().opening(chat)
+        return f"{opened}{CLOSE}{self.tag}" if opened else self.tag
 
     def encode(self, chat: Chat, question: str) -> list[int]:
-        """The prompt's ids and the tag's."""
-        return [*super().encode(chat, question), *chat.encode_plain(self.tag)]
+        """The prompt's ids and the tags'."""
+        ids = super().encode(chat, question)
+        if super().opening(chat):
+            ids += chat.encode_tag(CLOSE)
+        return [*ids, *chat.encode_plain(self.tag)]
 
 
-def thinking(config: QuestionPrompt.Config) -> QuestionPrompt:
-    """The prompt with the thought opened; a conversation opens it by its template."""
-    if config.build().opening:
-        return config.build()
-    return replace(config, thinking=True).build() if config.chat else BegunAnswer(config, OPEN_THOUGHT)
+def thinking(config: QuestionPrompt.Config, chat: Chat) -> QuestionPrompt:
+    """The prompt with the thought opened; a conversation opens it by its template, where that knows how."""
+    asked = config.build()
+    if config.chat and not asked.opening(chat):
+        asked = replace(config, thinking=True).build()
+    return asked if asked.opening(chat) else BegunAnswer(config, OPEN_THOUGHT)
 
 
 def direct(config: QuestionPrompt.Config) -> QuestionPrompt:
     """The prompt with the answer opened in the thought's place."""
-    closed = config.prompt.rstrip().removesuffix(OPEN_THOUGHT) if config.build().opening else config.prompt
-    return BegunAnswer(replace(config, prompt=closed, thinking=False), OPEN_ANSWER)
+    opened = not config.chat and config.prompt.rstrip().endswith(OPEN_THOUGHT)
+    prompt = config.prompt.rstrip().removesuffix(OPEN_THOUGHT) if opened else config.prompt
+    return BegunAnswer(replace(config, prompt=prompt, thinking=False), OPEN_ANSWER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from deepseek_lab.checkpoint.huggingface.source import Source
 from deepseek_lab.checkpoint.located import is_gguf
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.model.transformer import Transformer
-from deepseek_lab.text.published_files import TOKENIZER, chat_template
+from deepseek_lab.text.chat import Chat
+from deepseek_lab.text.published_files import TOKENIZER
 from deepseek_lab.text.saved import SavedTokenizer
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
-from deepseek_lab.text.turn_marks import DEEPSEEK_TEMPLATE, marks_for
 
 FP8 = "fp8"
 WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, FP8: None}
@@ -77,13 +77,8 @@ class PublishedModel:
         return self.tokenizer_config().build(())
 
     def chat_template(self) -> str:
-        """The folder's own, or that of its tokenizer's family."""
-        tokenizer = self.tokenizer()
-        if not is_gguf(self.folder):
-            return chat_template(self.folder, tokenizer)
-        given = opened(self.folder).fields.get("tokenizer.chat_template")
-        marks = marks_for(tokenizer.special_ids)
-        return str(given) if given else marks.template if marks else DEEPSEEK_TEMPLATE
+        """Its own, or that of its tokenizer's family."""
+        return Chat(self.tokenizer()).template
 
     def stored_dtype(self) -> torch.dtype:
         """What its weights are stored in; fp32 for a GGUF file."""

@@ -36,6 +36,7 @@ from deepseek_lab.checkpoint.first_rank import unread_weights
 from deepseek_lab.checkpoint.located import checkpoints_in, latest_checkpoint
 from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.command_line.ranks import started
+from deepseek_lab.data.row_data import RowDataConfig
 from deepseek_lab.experiment.banner import print_banner, print_note
 from deepseek_lab.experiment.checking import check
 from deepseek_lab.experiment.compiling import arrange_passes
@@ -179,7 +180,8 @@ class TrainingRun:
         if not self.checkpoint:
             # What a run killed before its first checkpoint left would show as a second line in TensorBoard.
             shutil.rmtree(self.folder / "tb", ignore_errors=True)
-        keep_text_and_shape(self.folder, self.data.tokenizer, network_of(self.cfg.init_from, self.cfg.resume))
+        network = network_of(self.cfg.init_from, self.cfg.resume)
+        keep_text_and_shape(self.folder, self.data.tokenizer, network, isinstance(self.configs.data, RowDataConfig))
 
     def fit(self) -> None:
         """Trains to the last step. Lightning calls our hooks; see stages/loop/stage for what a step is."""

@@ -18,7 +18,7 @@ class Wish(CheckedConfig):
     prompts: str | None
     chat: bool
     system: str | None
-    thinking: bool
+    thinking: bool | None
     max_new_tokens: int
     n: int
     stop: list[str]
@@ -36,8 +36,9 @@ class Wish(CheckedConfig):
             raise ConfigError("and prompts cannot both be given", "prompt")
         if not self.talks and not (self.prompt or self.prompts):
             raise ConfigError("must be a text of at least one character (or prompts=file, or chat=true)", "prompt")
-        if not self.chat and (self.thinking or self.system is not None):
-            raise ConfigError("belongs to a conversation: chat=true", "thinking" if self.thinking else "system")
+        if not self.chat and (self.thinking is not None or self.system is not None):
+            named = "system" if self.thinking is None else "thinking"
+            raise ConfigError("belongs to a conversation: chat=true", named)
         if "" in self.stop:
             raise ConfigError("holds an empty text", "stop")
 

@@ -27,7 +27,7 @@ from deepseek_lab.model.prepared import Prepared
 from deepseek_lab.model.transformer import Transformer
 
 Told = tuple[int, list[int], list[float], list[TokenLogprobs | None], bool]
-"""A row's number, its new tokens, their log-probabilities, the model's own where asked for, whether logits are sound."""
+"""A row's number, its new tokens, their log-probabilities, the model's own where asked for, and if logits are sound."""
 
 
 class RunningRows:

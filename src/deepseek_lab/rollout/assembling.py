@@ -11,18 +11,16 @@ from deepseek_lab.generation import Completion
 from deepseek_lab.rollout.experience import Experience, Sums
 from deepseek_lab.rollout.group import Group
 from deepseek_lab.tasks.task import Reward
+from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.question_prompt import QuestionPrompt
-from deepseek_lab.text.tokenizer import Tokenizer
 
 
-def assembled(
-    groups: Sequence[Group], longest: int, sums: Sums, prompt: QuestionPrompt, tokenizer: Tokenizer
-) -> Experience:
+def assembled(groups: Sequence[Group], longest: int, sums: Sums, prompt: QuestionPrompt, chat: Chat) -> Experience:
     """The record of some groups of equal size; `longest` is the length limit of their answers."""
     rows = [(group.prompt, completion) for group in groups for completion in group.completions]
     verdicts = [verdict for group in groups for verdict in group.verdicts]
     tokens_BT1, mask_BT, logp_BT = _tokens(rows)
-    ends = [_step_ends(verdict, row, prompt, tokenizer) for verdict, row in zip(verdicts, rows, strict=True)]
+    ends = [_step_ends(verdict, row, prompt, chat) for verdict, row in zip(verdicts, rows, strict=True)]
     forms = list(chain.from_iterable(group.forms for group in groups))
     return Experience(
         tokens_BT1=tokens_BT1,
@@ -67,13 +65,11 @@ def _routing(completions: Sequence[Completion], width: int) -> Tensor | None:
     return routing_BTLK
 
 
-def _step_ends(
-    verdict: Reward, row: tuple[Sequence[int], Completion], prompt: QuestionPrompt, tokenizer: Tokenizer
-) -> list[int]:
+def _step_ends(verdict: Reward, row: tuple[Sequence[int], Completion], prompt: QuestionPrompt, chat: Chat) -> list[int]:
     """The positions that predict the tokens which end the steps of one answer."""
     question, completion = row
     before = len(question) - 1
-    return [before + prompt.token_at(tokenizer, completion.ids, character) for character, _ in verdict.steps]
+    return [before + prompt.token_at(chat, completion.ids, character) for character, _ in verdict.steps]
 
 
 def _names(verdicts: Sequence[Reward]) -> list[str]:

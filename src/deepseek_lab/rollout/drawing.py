@@ -112,7 +112,7 @@ class Drawing:
     ) -> list[Group]:
         """All answers go to the judges together."""
         prompt, stop_ids = self.data.prompt, self.data.chat.stop_ids
-        said = [[prompt.judged_text(self.data.tokenizer, one.ids, stop_ids) for one in each] for each in answers]
+        said = [[prompt.judged_text(self.data.chat, one.ids, stop_ids) for one in each] for each in answers]
         examples = [example for example, texts in zip(asked, said, strict=True) for _ in texts]
         verdicts = iter(self.rewarding.verdicts(examples, [text for texts in said for text in texts]))
         groups = []

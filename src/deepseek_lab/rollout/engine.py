@@ -110,7 +110,7 @@ class RolloutEngine:
             "completions/max_length": (float(max(lengths)), 1.0),
         }
         limit, data = self.config.max_new_tokens, self.data
-        return assembled(self.transcript, limit, sums, data.prompt, data.tokenizer)
+        return assembled(self.transcript, limit, sums, data.prompt, data.chat)
 
     def _round(self, policy: Transformer, iteration: int, again: int, rank: int, world_size: int) -> list[Group]:
         share = self.data.config.batch_size // world_size

@@ -96,8 +96,9 @@ def prepare(
         )
         for place, prompt in enumerate(prompts)
     ]
-    texts = [ResponseText(speaker.tokenizer, question.stops, split, thinking) for _ in range(n * len(prompts))]
-    return Answer(prompts, requests, [Choice(index, text) for index, text in enumerate(texts)])
+    said = (speaker.tokenizer, question.stops, split, thinking, speaker.stop_ids)
+    choices = [Choice(index, ResponseText(*said)) for index in range(n * len(prompts))]
+    return Answer(prompts, requests, choices)
 
 
 def _require(condition: bool, problem: str, param: str) -> None:

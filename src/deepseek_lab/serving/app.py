@@ -72,7 +72,8 @@ class Service:
         if len(question.messages) > self._limits.messages:
             raise Refusal(400, f"messages must be at most {self._limits.messages}", "messages")
         wanted = question.chat_template_kwargs
-        thinking = bool(wanted and wanted.thinking)
+        asked = (wanted.thinking, wanted.enable_thinking) if wanted else ()
+        thinking = next((value for value in asked if value is not None), None)
         messages = [
             Message(
                 role="system" if turn.role == "developer" else turn.role,
@@ -81,8 +82,8 @@ class Service:
             )
             for turn in question.messages
         ]
-        ids = await asyncio.to_thread(self._speaker.chat.encode, messages, thinking=thinking)
-        return self._prepared(question, [ids], True, thinking)
+        prompt = await asyncio.to_thread(self._speaker.chat.prompt, messages, thinking)
+        return self._prepared(question, [prompt.ids], True, prompt.opens_thought)
 
     async def text(self, question: TextQuestion) -> Answer:
         """A continuation of prompts, not yet begun."""

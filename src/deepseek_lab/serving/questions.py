@@ -59,9 +59,10 @@ class TextFormat(_Strict):
 
 
 class TemplateSettings(_Strict):
-    """Values for the chat template, under vLLM's name."""
+    """Values for the chat template, under vLLM's name; some templates ask for one name, some for the other."""
 
     thinking: bool | None = None
+    enable_thinking: bool | None = None
 
 
 class Question(_Strict):

@@ -65,6 +65,7 @@ def serve(cfg: DictConfig) -> None:
     limits, listening = limits_of(cfg), bound(cfg.host, cfg.port)
     with listening:
         speaker = _loaded(cfg)
+        speaker.chat.opens_thought()  # a template that cannot be rendered is said now, not to every client
         thread = EngineThread(speaker.engine, limits.queue)
         service = Service(speaker, thread, limits, sampling_of(cfg))
         settings = uvicorn.Config(

@@ -7,13 +7,10 @@ AutoTokenizer; the third is a file of its own, or a text in the second (older fo
 import json
 from pathlib import Path
 
-from deepseek_lab.config import DataError
-from deepseek_lab.text.special_names import FILE, read_object
+from deepseek_lab.text.special_names import FILE, TEMPLATE
 from deepseek_lab.text.tokenizer import Tokenizer
-from deepseek_lab.text.turn_marks import DEEPSEEK_TEMPLATE, marks_for
 
 TOKENIZER = "tokenizer.json"
-TEMPLATE = "chat_template.jinja"
 
 
 def write_tokenizer_files(folder: Path, tokenizer: Tokenizer, template: str, longest: int) -> None:
@@ -36,24 +33,3 @@ def token_ids(tokenizer: Tokenizer) -> dict[str, int | None]:
     """bos_token_id, eos_token_id and pad_token_id, as a config.json has them."""
     names = tokenizer.names.as_published()
     return {f"{kind}_token_id": tokenizer.special_ids.get(names[f"{kind}_token"]) for kind in ("bos", "eos", "pad")}
-
-
-def chat_template(folder: Path, tokenizer: Tokenizer | None = None) -> str:
-    """The folder's own template, or that of the tokenizer's family. Raises DataError for a damaged file."""
-    if (folder / TEMPLATE).exists():
-        return _text(folder / TEMPLATE)
-    given = read_object(folder / FILE).get("chat_template") if (folder / FILE).is_file() else None
-    if isinstance(given, list):  # several by name
-        named = {one.get("name"): one.get("template") for one in given if isinstance(one, dict)}
-        given = named.get("default")
-    if isinstance(given, str):
-        return given
-    marks = marks_for(tokenizer.special_ids) if tokenizer else None
-    return marks.template if marks else DEEPSEEK_TEMPLATE
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__})") from None

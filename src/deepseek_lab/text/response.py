@@ -1,6 +1,6 @@
 """What a model says, token by token: whole characters, up to a stop string, thought and answer apart."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from deepseek_lab.text.reasoning import CLOSE, OPEN, Parts, ReasoningSplitter
 from deepseek_lab.text.streamed import Detokeniser, StopStrings
@@ -11,14 +11,27 @@ class ResponseText:
     """The text of one response.
 
     stops: the text ends before the first of these, in the thought too
-    split: whether a thought is taken apart; without it every character is answer, and control tokens are silent
+    split: whether a thought is taken apart; without it every character is answer
     thinking: the prompt has opened the thought already
+    ends: of a text that is not taken apart, the tokens that do no more than end it; every other control token is
+        written out by its name. None writes none out
+
+    A control token that a stop string names is written out, to be found.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, stops: Sequence[str] = (), split: bool = True, thinking: bool = False
+        self,
+        tokenizer: Tokenizer,
+        stops: Sequence[str] = (),
+        split: bool = True,
+        thinking: bool = False,
+        ends: Collection[int] | None = None,
     ) -> None:
-        self._detokeniser = Detokeniser(tokenizer, (OPEN, CLOSE) if split else ())
+        shown = {OPEN, CLOSE} if split else set()
+        if not split and ends is not None:
+            shown |= {name for name, token in tokenizer.special_ids.items() if token not in ends}
+        shown |= {name for name in tokenizer.special_ids if any(name in stop for stop in stops)}
+        self._detokeniser = Detokeniser(tokenizer, shown)
         self._stops = StopStrings(stops)
         self._splitter = ReasoningSplitter(thinking) if split else None
 

@@ -5,24 +5,26 @@ the first of them, and its chat template may stand there.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError
 
 FILE = "tokenizer_config.json"
-_FIELDS = {"begin": "bos_token", "end": "eos_token", "pad": "pad_token"}
+TEMPLATE = "chat_template.jinja"
+_FIELDS = {"begin": "bos_token", "end": "eos_token", "pad": "pad_token", "unknown": "unk_token"}
 
 
 @dataclass(frozen=True)
 class SpecialNames:
-    """Names of control tokens; `begin` and `pad` may be absent. add_begin: a text begins with `begin`."""
+    """Names of control tokens; all but `end` may be absent. add_begin: a text begins with `begin`."""
 
     begin: str | None = "<｜begin▁of▁sentence｜>"
     end: str = "<｜end▁of▁sentence｜>"
     pad: str | None = "<｜▁pad▁｜>"
     add_begin: bool = False
+    unknown: str | None = field(default=None, repr=False)  # no part of a tokenizer's fingerprint
 
     @classmethod
     def beside(cls, tokenizer_json: Path) -> "SpecialNames | None":
@@ -52,6 +54,21 @@ def _name(value: Any, path: Path) -> str | None:
     if text is not None and not isinstance(text, str):
         raise DataError(f"{path}: a special token must be a text, not {str(text)[:40]!r}")
     return text or None
+
+
+def own_template(folder: Path) -> str | None:
+    """The chat template that lies beside a tokenizer; None where there is none. Raises DataError for a damaged file."""
+    path = folder / TEMPLATE
+    if path.exists():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read ({type(error).__name__})") from None
+    given = read_object(folder / FILE).get("chat_template") if (folder / FILE).is_file() else None
+    if isinstance(given, list):  # several by name
+        named = {one.get("name"): one.get("template") for one in given if isinstance(one, dict)}
+        given = named.get("default")
+    return given if isinstance(given, str) else None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -9,13 +9,18 @@ Run by path: it imports nothing of this project.
 
 import contextlib
 import json
+import re
 import resource
 import sys
+from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2.exceptions import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node, Scope
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 OWN_SECONDS = 300
 """Processor time after which a worker ends, should its parent have died before it could; the next takes over."""
@@ -32,11 +37,61 @@ def refuse(message: str) -> NoReturn:
     raise TemplateError(str(message))
 
 
+def tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as it is; Jinja's own filter would escape it for HTML.
+
+    Characters of the first private-use plane stand for others that are put back in the text, and are left alone.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
+    return re.sub("[^\x00-\x7f\U000f0000-\U000ffffd]", _escaped, text) if ensure_ascii else text
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return json.dumps(character[0])[1:-1]
+
+
+class Generation(Extension):
+    """`{% generation %}…{% endgeneration %}`: what the assistant says, marked for training; here only its text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> Node:
+        """The block in a scope of its own."""
+        line = next(parser.stream).lineno
+        return Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
+
+
+class PlainNamespace(Namespace):
+    """Jinja's namespace without attributes that begin with an underscore."""
+
+    def __init__(*args: Any, **values: Any) -> None:  # `namespace(self=…)` is a template's right
+        for name in dict(*args[1:], **values):
+            _require_plain(name)
+        Namespace.__init__(*args, **values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _require_plain(name)
+        super().__setitem__(name, value)
+
+
+def _require_plain(name: str) -> None:
+    if str(name).startswith("_"):
+        raise SecurityError(f"a namespace holds nothing that begins with an underscore, such as {name!r}")
+
+
 def environment() -> ImmutableSandboxedEnvironment:
-    """The dialect that published templates are written in."""
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    made.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+    """The dialect that published templates are written in: tags, globals and filters as transformers has them."""
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    made.filters["tojson"] = tojson
     made.globals["raise_exception"] = refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    made.globals["namespace"] = PlainNamespace
     return made
 
 

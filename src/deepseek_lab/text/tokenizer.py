@@ -28,7 +28,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.text.control_tokens import is_control, with_control_tokens_flagged
-from deepseek_lab.text.special_names import SpecialNames
+from deepseek_lab.text.special_names import TEMPLATE, SpecialNames, own_template
 
 END_OF_TEXT = "<｜end▁of▁sentence｜>"
 FIM_HOLE, FIM_BEGIN, FIM_END = "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>"
@@ -87,6 +87,8 @@ class Tokenizer:
     def __init__(self, inner: "tokenizers.Tokenizer", names: SpecialNames | None = None) -> None:
         self._inner = inner
         self.names = names or SpecialNames()
+        self.chat_template: str | None = None
+        """The template that came with a published tokenizer; conversations are written by it."""
         # Not part of the saved json: without it a text that spells a special token would become one.
         self._inner.encode_special_tokens = True
         added = [(str(t.content), int(i), t.special) for i, t in self._inner.get_added_tokens_decoder().items()]
@@ -152,6 +154,8 @@ class Tokenizer:
         Path(path).write_text(self.to_json(), encoding="utf-8")
         if self.names != SpecialNames():
             self.names.save_beside(Path(path))
+        if self.chat_template is not None:
+            Path(path).with_name(TEMPLATE).write_text(self.chat_template, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -162,7 +166,10 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_str(text if names is None else with_control_tokens_flagged(text))
             built = cls(inner, names)
             built.token_bytes()
+            built.chat_template = own_template(path.parent)
             return built
+        except DataError:
+            raise
         except Exception as error:  # the library raises plain Exception
             raise DataError(f"{path} is not a saved tokenizer: {error}") from None
 

@@ -11,20 +11,23 @@ from deepseek_lab.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS
 
 ROLES = ("system", "user", "assistant")
 BEGIN_OF_TEXT, USER, ASSISTANT = SPECIAL_TOKENS[0], "<｜User｜>", "<｜Assistant｜>"
+_SAID = (
+    "{% if loop.last and message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{% if message.role == 'assistant' and not loop.last and '</think>' in message.content %}"
+    "{{ message.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ message.content }}{% endif %}"
+)
+"""What a turn says: the thought of an earlier one is not said again, wherever it stands."""
 DEEPSEEK_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{{ message.content }}"
     "{% elif message.role == 'user' %}<｜User｜>{{ message.content }}"
-    "{% else %}<｜Assistant｜>"
-    "{% if loop.last and message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
-    "{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    f"{{% else %}}<｜Assistant｜>{_SAID}{{{{ eos_token }}}}{{% endif %}}{{% endfor %}}"
     "{% if add_generation_prompt %}<｜Assistant｜>{% if thinking %}<think>\n{% endif %}{% endif %}"
 )
 """The format of DeepSeek-V3 and R1; R1 opens the thought in the prompt (`thinking`)."""
 CHATML_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% if loop.last and message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
-    "{{ message.content }}<|im_end|>\n{% endfor %}"
+    f"{{% for message in messages %}}<|im_start|>{{{{ message.role }}}}\n{_SAID}<|im_end|>\n{{% endfor %}}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% if thinking %}<think>\n{% endif %}{% endif %}"
 )
 """ChatML without the system turn that some checkpoints put before every conversation."""
@@ -72,3 +75,9 @@ CHATML = TurnMarks(
 def marks_for(control_tokens: Collection[str]) -> TurnMarks | None:
     """The family whose control tokens are all there, DeepSeek's first; None for a tokenizer without either."""
     return next((marks for marks in (DEEPSEEK, CHATML) if marks.control <= set(control_tokens)), None)
+
+
+def family_template(control_tokens: Collection[str]) -> str:
+    """The template of the family; DeepSeek's for a tokenizer of neither."""
+    marks = marks_for(control_tokens)
+    return marks.template if marks else DEEPSEEK_TEMPLATE
