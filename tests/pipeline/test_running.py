@@ -124,5 +124,3 @@ def test_what_no_pipeline_has_is_refused(tmp_path):
     check()
     with pytest.raises(ConfigError, match="until"):
         check(until="three")
-    with pytest.raises(ConfigError, match="n_threads"):
-        check(n_threads=0)

@@ -216,7 +216,9 @@ def _run(config_name: str, function_path: str, check: str | None, reads: str | N
     arguments = sys.argv[1:]
     plan = partial(planned, args, config_name, config_dir, check, reads)
     if args.cfg or args.help:
-        plan()
+        typed = {*args.overrides}
+        plan()  # overrides stand behind the flags: Hydra's parser takes them from one place only
+        arguments = [*(word for word in arguments if word not in typed), *args.overrides]
     elif not (args.info or args.shell_completion or args.hydra_help):
         jobs = planned_once(args, plan)
         arguments = [*run_flags(args), *args.overrides]

@@ -189,6 +189,9 @@ def check_values(config: DictConfig) -> None:
     sweep = OmegaConf.select(task, "sweep")
     if sweep is not None and sweep_name(sweep) != str(sweep):
         raise ConfigError(f"names a folder: letters, digits and . _ - + only, not {str(sweep)!r}", "sweep")
+    n_threads = task.get("n_threads")
+    if n_threads is not None and (isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1):
+        raise ConfigError(f"must be null or an integer of at least 1, not {n_threads!r}", "n_threads")
     for key in ("init_from", "checkpoint"):
         if not isinstance(task.get(key), (str, type(None))):
             raise ConfigError(f"must be a string or null, not {task[key]!r}", key)
@@ -207,6 +210,8 @@ def _check_numbers(value: Any, path: str = "") -> None:
             _check_numbers(each, path)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"must be a finite number, not {value}", path)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"is larger than any number here can be (2**63): {str(value)[:20]}…", path)
     elif path.rpartition(".")[2] in ("seed", "seeds") and isinstance(value, int) and value >= LARGEST_SEED:
         raise ConfigError(f"must be below 2**32, not {value}: no generator takes more", path)
 

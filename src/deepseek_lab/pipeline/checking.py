@@ -18,8 +18,6 @@ def check(cfg: DictConfig) -> None:
     """Raises ConfigError for the first step whose command line cannot be composed, with its name."""
     if cfg.until is not None and cfg.until not in cfg.recipe.steps:
         raise ConfigError(f"must be a step of the recipe or null, not {cfg.until!r}", "until")
-    if cfg.n_threads is not None and (not isinstance(cfg.n_threads, int) or cfg.n_threads < 1):
-        raise ConfigError(f"must be null or an integer of at least 1, not {cfg.n_threads!r}", "n_threads")
     planned(read_recipe(cfg), Path(str(cfg.folder)))
 
 

@@ -16,13 +16,16 @@ def report(cfg: DictConfig) -> Report | None:
     names = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"must name a folder, or several: runs=[one,another], not {cfg.runs!r}", "runs")
+    for name in ("out", "baseline"):
+        if not isinstance(cfg[name], str | None):
+            raise ConfigError(f"must be a text or null, not {cfg[name]!r}", name)
     folders = [Path(name).expanduser() for name in names]
     if len(folders) == 1 and (folders[0] / FILE).is_file():
         print(f"report  {write_road_report(folders[0])}")
         return None
     return write_report(
         folders,
-        None if cfg.out is None else Path(str(cfg.out)).expanduser(),
-        None if cfg.baseline is None else str(cfg.baseline),
+        None if cfg.out is None else Path(cfg.out).expanduser(),
+        cfg.baseline,
         metrics=None if cfg.metrics is None else known_metrics(cfg.metrics),
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import ListConfig
+
 from deepseek_lab.config import ConfigError
 from deepseek_lab.metrics import describe
 from deepseek_lab.report.run_files import yaml_at
@@ -56,7 +58,9 @@ def _typed(baseline: Any) -> str | None:
 
 def known_metrics(names: Any) -> tuple[str, ...]:
     """The curves named by `metrics=` on a command line. Raises ConfigError with the nearest right name."""
-    listed = [names] if isinstance(names, str) else list(names)
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, (ListConfig, list, tuple)):
+        raise ConfigError(f"must name curves, one or several ([val/bits_per_byte]), not {names!r}", "metrics")
     for name in listed:
         try:
             describe(str(name))
