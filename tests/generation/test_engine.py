@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deepseek_lab.generation import GREEDY, Engine, Request, Sampling
+from deepseek_lab.generation import GREEDY, Engine, Request, Sampling, running
 from deepseek_lab.generation.lean.step import LeanStep
 from deepseek_lab.generation.noise import uniform
 from tests.generation.tiny_models import PARTS, greedy_by_recomputation, tiny_model
@@ -224,3 +224,24 @@ def test_more_likeliest_tokens_than_there_are_and_none():
     assert len(token.own.top) == 40
     (token,) = engine.stream(Request(prompt=[1], max_new_tokens=1, top_logprobs=0))
     assert token.own.top == ()
+
+
+@pytest.mark.parametrize("prompt", [[7], [1, 4, 2], list(range(40))], ids=len)
+def test_log_probabilities_of_a_prompt_are_those_of_a_forward_over_it(prompt, monkeypatch):
+    """Beside a longer prompt (padding), and at more places than are looked at together."""
+    monkeypatch.setattr(running, "_PROMPT_PLACES", 16)
+    model = tiny_model("mla_moe")
+    engine = Engine(model)
+    ask = {"max_new_tokens": 2, "n": 2, "top_logprobs": 3}
+    engine.submit(Request(prompt=[3] * 50, max_new_tokens=1))
+    asked = engine.submit(Request(prompt=prompt, prompt_logprobs=True, **ask))
+    plain = engine.submit(Request(prompt=prompt, **ask))
+    tokens = engine.step() + engine.step()
+    assert all(token.prompt_own == () for token in tokens if token.handle == plain or token.index == 1)
+    with torch.no_grad():
+        logp_TV = model(torch.tensor([prompt])).logits[0].log_softmax(-1)
+    for token in [token for token in tokens if token.handle == asked and token.index == 0]:
+        assert len(token.prompt_own) == len(prompt) - 1
+        for place, own in enumerate(token.prompt_own):
+            assert own.logprob == pytest.approx(float(logp_TV[place, prompt[place + 1]]), abs=1e-9)
+            assert [one for one, _ in own.top] == logp_TV[place].topk(3).indices.tolist()

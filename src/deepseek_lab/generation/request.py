@@ -55,6 +55,7 @@ class Request:
 
     stop_ids: tokens that end a sample; the token itself is its last
     top_logprobs: None records no `TokenLogprobs`; else how many of the likeliest tokens each of them names
+    prompt_logprobs: whether the prompt's own tokens are told of, too
     """
 
     prompt: Sequence[int]
@@ -64,6 +65,7 @@ class Request:
     seed: int = 0
     n: int = 1
     top_logprobs: int | None = None
+    prompt_logprobs: bool = False
 
     @property
     def cache_tokens(self) -> int:
@@ -88,6 +90,7 @@ class Token:
 
     index: 0 for the first new token. logprob: under the temperature used (1 for greedy), before penalty and filters.
     own: see TokenLogprobs, where the request asks for them
+    prompt_own: with a sample's first token, of all tokens of the prompt but the first, where the request asks for them
     routing: with a sample's last token, where an engine records it; see Completion
     """
 
@@ -99,6 +102,7 @@ class Token:
     finish_reason: str | None = None
     error: str | None = None
     own: TokenLogprobs | None = None
+    prompt_own: tuple[TokenLogprobs, ...] = ()
     routing: Tensor | None = field(default=None, compare=False)
 
 

@@ -17,7 +17,7 @@ from deepseek_lab.generation.distribution import drawn, penalised, probabilities
 from deepseek_lab.generation.drafting import Drafter
 from deepseek_lab.generation.lean.step import decode_one_of
 from deepseek_lab.generation.noise import uniforms
-from deepseek_lab.generation.request import Token, TokenLogprobs
+from deepseek_lab.generation.request import Request, Token, TokenLogprobs
 from deepseek_lab.generation.routing import chosen_experts
 from deepseek_lab.generation.row_cache import RowCache
 from deepseek_lab.generation.samples import Admitted, Row, end_of
@@ -28,6 +28,7 @@ from deepseek_lab.model.transformer import Transformer
 
 Told = tuple[int, list[int], list[float], list[TokenLogprobs | None], bool]
 """A row's number, its new tokens, their log-probabilities, the model's own where asked for, and if logits are sound."""
+_PROMPT_PLACES = 256
 
 
 class RunningRows:
@@ -93,10 +94,22 @@ class RunningRows:
             self._cache.append(cache, number, copies)
             self._drafter.append(drafts, number, copies)
             samples = range(waiting.started, waiting.started + copies)
+            own = self._prompt_own(waiting.request, output.hidden_BTD[number])
             noted = [routing_BTLK[number, -len(waiting.request.prompt) :]] if routing_BTLK is not None else []
-            self.rows += [Row(waiting.handle, sample, waiting.request, routing=list(noted)) for sample in samples]
+            self.rows += [Row(waiting.handle, sample, waiting.request, own, list(noted)) for sample in samples]
             self._logits += [logits_BV[number]] * copies
             waiting.started += copies
+
+    def _prompt_own(self, request: Request, hidden_TD: Tensor) -> tuple[TokenLogprobs, ...]:
+        """Of the prompt's tokens but the first, where asked for; some places at a time, to bound the logits' memory."""
+        if not request.prompt_logprobs or request.top_logprobs is None:
+            return ()
+        wanted_T = torch.tensor(request.prompt[1:], device=self.device)
+        hidden_TD = hidden_TD[len(hidden_TD) - len(request.prompt) : -1]
+        found: list[TokenLogprobs] = []
+        for some_TD, some_T in zip(hidden_TD.split(_PROMPT_PLACES), wanted_T.split(_PROMPT_PLACES), strict=True):
+            found += _own(self.model.head(some_TD), some_T, request.top_logprobs) if len(some_T) else []
+        return tuple(found)
 
     def step(self) -> list[Token]:
         """Goes on with all rows; those that end are dropped."""
@@ -246,16 +259,17 @@ def _own_log_probabilities(
     logits_BJV: Tensor, rows: Sequence[Row], tokens_BJ: Tensor
 ) -> list[list[TokenLogprobs | None]]:
     """What each row's request wants to know of the model's own distribution, at every place."""
-    n_places = logits_BJV.shape[1]
-    found: list[list[TokenLogprobs | None]] = [[None] * n_places for _ in rows]
-    for number, row in enumerate(rows):
+    found: list[list[TokenLogprobs | None]] = []
+    for row, logits_JV, tokens_J in zip(rows, logits_BJV, tokens_BJ, strict=True):
         n_top = row.request.top_logprobs
-        if n_top is None:
-            continue
-        logits_JV = logits_BJV[number]
-        logprob_JV = logits_JV.to(torch.promote_types(logits_JV.dtype, torch.float32)).log_softmax(-1)
-        own_J = logprob_JV.gather(1, tokens_BJ[number][:, None]).squeeze(1).tolist()
-        top = logprob_JV.topk(min(n_top, logprob_JV.shape[1]), dim=-1)
-        pairs = [tuple(zip(*both, strict=True)) for both in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
-        found[number] = [TokenLogprobs(logprob=own, top=likeliest) for own, likeliest in zip(own_J, pairs, strict=True)]
+        found.append([None] * len(tokens_J) if n_top is None else [*_own(logits_JV, tokens_J, n_top)])
     return found
+
+
+def _own(logits_JV: Tensor, tokens_J: Tensor, n_top: int) -> list[TokenLogprobs]:
+    """Of each token, and of the likeliest at its place."""
+    logprob_JV = logits_JV.to(torch.promote_types(logits_JV.dtype, torch.float32)).log_softmax(-1)
+    own_J = logprob_JV.gather(1, tokens_J[:, None]).squeeze(1).tolist()
+    top = logprob_JV.topk(min(n_top, logprob_JV.shape[1]), dim=-1)
+    pairs = [tuple(zip(*both, strict=True)) for both in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+    return [TokenLogprobs(logprob=own, top=likeliest) for own, likeliest in zip(own_J, pairs, strict=True)]

@@ -20,9 +20,10 @@ class Row:
     handle: int
     sample: int
     request: Request
-    ids: list[int] = field(default_factory=list)
+    prompt_own: tuple[TokenLogprobs, ...] = ()
     routing: list[Tensor] = field(default_factory=list)
     """(t, L, K) experts of the tokens read so far, where they are recorded."""
+    ids: list[int] = field(default_factory=list)
 
     @property
     def has_penalty(self) -> bool:
@@ -56,6 +57,7 @@ class Row:
             logprob=logprob,
             finish_reason=reason,
             own=own,
+            prompt_own=self.prompt_own if len(self.ids) == 1 else (),
             routing=torch.cat(self.routing).cpu() if reason and self.routing else None,
         )
 

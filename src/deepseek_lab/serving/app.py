@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -14,34 +14,34 @@ from starlette.types import ASGIApp
 from deepseek_lab.config import nearest
 from deepseek_lab.generation import Sampling
 from deepseek_lab.serving.access import Access
-from deepseek_lab.serving.answers import Answer, prepare
+from deepseek_lab.serving.answers import Answer, Piece, prepare
 from deepseek_lab.serving.engine_thread import EngineFailure, EngineThread, QueueFull
 from deepseek_lab.serving.guard import Guard
 from deepseek_lab.serving.limits import Limits
+from deepseek_lab.serving.logprobs import TokenNames, echo_of
 from deepseek_lab.serving.page import page_response
-from deepseek_lab.serving.questions import ChatQuestion, Question, TextQuestion
+from deepseek_lab.serving.questions import ChatQuestion, Question, TextQuestion, read_question
 from deepseek_lab.serving.refusals import Refusal
 from deepseek_lab.serving.speaker import Speaker
 from deepseek_lab.serving.streaming import ClientLeft, EventStream, event, unless_gone
 from deepseek_lab.serving.wire import Wire
 from deepseek_lab.text.chat import Message
-from deepseek_lab.text.reasoning import Parts
 from deepseek_lab.text.template_sandbox import TemplateError
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turns what can go wrong with a request into what its client is told."""
+def refusing(asked: str) -> Iterator[None]:
+    """Turns what can go wrong with a request into what its client is told; `asked` is the field of its prompt."""
     try:
         yield
     except QueueFull:
         raise Refusal(429, "too many requests are running; try again", code="queue_full") from None
     except TemplateError as error:
-        raise Refusal(400, str(error), "messages") from None
+        raise Refusal(400, str(error), asked) from None
     except EngineFailure as error:
         raise Refusal(500, str(error), code="generation_failed") from None
     except ValueError as error:
-        raise Refusal(400, str(error)) from None
+        raise Refusal(400, f"{asked}: {error}", asked) from None
 
 
 class Service:
@@ -49,6 +49,7 @@ class Service:
 
     def __init__(self, speaker: Speaker, thread: EngineThread, limits: Limits, defaults: Sampling) -> None:
         self._speaker, self._thread, self._limits, self._defaults = speaker, thread, limits, defaults
+        self._names = TokenNames(speaker.tokenizer)
 
     def models(self) -> dict[str, Any]:
         """What /v1/models lists."""
@@ -71,9 +72,6 @@ class Service:
         """A conversation's answer, not yet begun."""
         if len(question.messages) > self._limits.messages:
             raise Refusal(400, f"messages must be at most {self._limits.messages}", "messages")
-        wanted = question.chat_template_kwargs
-        asked = (wanted.thinking, wanted.enable_thinking) if wanted else ()
-        thinking = next((value for value in asked if value is not None), None)
         messages = [
             Message(
                 role="system" if turn.role == "developer" else turn.role,
@@ -82,51 +80,70 @@ class Service:
             )
             for turn in question.messages
         ]
-        prompt = await asyncio.to_thread(self._speaker.chat.prompt, messages, thinking)
+        prompt = await asyncio.to_thread(self._speaker.chat.prompt, messages, question.thinking)
+        if prompt.opens_thought and question.reasoning_effort is not None:
+            raise Refusal(
+                400, "reasoning_effort is 'none', but this model always begins with a thought", "reasoning_effort"
+            )
         return self._prepared(question, [prompt.ids], True, prompt.opens_thought)
 
     async def text(self, question: TextQuestion) -> Answer:
         """A continuation of prompts, not yet begun."""
-        prompts = question.prompts
+        prompts = question.prompt
         if not 1 <= len(prompts) <= self._limits.prompts:
             raise Refusal(400, f"prompt must be 1 to {self._limits.prompts} prompts", "prompt")
-        encode = self._speaker.chat.encode_prompt
-        ids = [await asyncio.to_thread(encode, p) if isinstance(p, str) else p for p in prompts]
-        return self._prepared(question, ids, False, False)
+        ids = [await asyncio.to_thread(self._ids, prompt) for prompt in prompts]
+        answer = self._prepared(question, ids, False, False)
+        if question.echo:
+            self._echo(answer, question)
+        return answer
+
+    def _ids(self, prompt: str | list[int] | None) -> list[int]:
+        """No prompt is the beginning of a document, as OpenAI has it."""
+        tokenizer = self._speaker.tokenizer
+        if prompt is None:
+            return list(tokenizer.prefix_ids) or [tokenizer.eos_id]
+        return prompt if isinstance(prompt, list) else self._speaker.chat.encode_prompt(prompt)
+
+    def _echo(self, answer: Answer, question: TextQuestion) -> None:
+        """Has each response begin with its prompt; control tokens show where the prompt was given as ids."""
+        for choice in answer.choices:
+            place = choice.index // question.n_samples
+            shown = self._speaker.tokenizer.special_ids if isinstance(question.prompt[place], list) else ()
+            choice.echo = echo_of(self._speaker.tokenizer, answer.prompts[place], shown)
 
     def _prepared(self, question: Question, prompts: list[list[int]], split: bool, thinking: bool) -> Answer:
         return prepare(question, prompts, self._speaker, self._limits, self._defaults, split, thinking)
 
-    async def answered(self, question: Question, request: Request) -> Response:
+    async def answered(self, question: ChatQuestion | TextQuestion, request: Request) -> Response:
         """The whole way from a question to its response."""
         self.require_model(question.model)
-        with refusing():
+        with refusing(question.ASKED):
             chat = isinstance(question, ChatQuestion)
-            answer = await (self.chat(question) if isinstance(question, ChatQuestion) else self.text(question))  # type: ignore[arg-type]
-            wire = Wire(self._speaker.name, chat)
+            answer = await (self.chat(question) if isinstance(question, ChatQuestion) else self.text(question))
+            wire = Wire(self._speaker.name, chat, None if question.n_logprobs is None else self._names)
             if not question.stream:
                 return JSONResponse(await unless_gone(request.receive, self._whole(answer, wire)))
-            usage = question.stream_options is not None and question.stream_options.include_usage
-            events = self._events(answer, wire, usage)
+            events = self._events(answer, wire, question.usage_streamed)
             first = await unless_gone(request.receive, anext(events))  # errors so far have a status of their own
-        return EventStream(_with_first(first, events))
+        return EventStream(_with_first(first, events, question.ASKED))
 
     async def _whole(self, answer: Answer, wire: Wire) -> dict[str, Any]:
-        said = [Parts() for _ in answer.choices]
+        said = [Piece() for _ in answer.choices]
         async with aclosing(answer.pieces(self._thread)) as pieces:
-            async for choice, parts in pieces:
-                said[choice.index] += parts
+            async for choice, piece in pieces:
+                said[choice.index] += piece
         return wire.whole(answer.choices, said, answer.usage)
 
     async def _events(self, answer: Answer, wire: Wire, usage: bool) -> AsyncGenerator[bytes, None]:
         opened: set[int] = set()
         async with aclosing(answer.pieces(self._thread)) as pieces:
-            async for choice, parts in pieces:
+            async for choice, piece in pieces:
                 if wire.chat and choice.index not in opened:
                     opened.add(choice.index)
                     yield event(wire.opening(choice))
-                if parts != Parts():
-                    yield event(wire.chunk(choice, parts))
+                if piece:
+                    yield event(wire.chunk(choice, piece))
                 if choice.finish_reason is not None:
                     yield event(wire.ending(choice))
         if usage:
@@ -134,12 +151,12 @@ class Service:
         yield b"data: [DONE]\n\n"
 
 
-async def _with_first(first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _with_first(first: bytes, events: AsyncGenerator[bytes, None], asked: str) -> AsyncGenerator[bytes, None]:
     """`events` with the one taken before; an error from here on is an event, since the status is sent."""
     async with aclosing(events):
         yield first
         try:
-            with refusing():
+            with refusing(asked):
                 async for line in events:
                     yield line
         except Refusal as refusal:
@@ -149,31 +166,32 @@ async def _with_first(first: bytes, events: AsyncGenerator[bytes, None]) -> Asyn
 def make_app(service: Service, access: Access, limits: Limits) -> ASGIApp:
     """The guarded application."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    readable = partial(app.api_route, methods=["GET", "HEAD"])
 
-    @app.get("/")
+    @readable("/")
     async def page() -> Response:
         return page_response()
 
-    @app.get("/health")
+    @readable("/health")
     async def health() -> dict[str, Any]:
         return service.health()
 
-    @app.get("/v1/models")
+    @readable("/v1/models")
     async def models() -> dict[str, Any]:
         return service.models()
 
-    @app.get("/v1/models/{name}")
+    @readable("/v1/models/{name:path}")
     async def model(name: str) -> Any:
         service.require_model(name)
         return service.models()["data"][0]
 
-    @app.post("/v1/chat/completions")
-    async def chat(question: ChatQuestion, request: Request) -> Response:
-        return await service.answered(question, request)
+    @app.post(ChatQuestion.PATH)
+    async def chat(request: Request) -> Response:
+        return await service.answered(read_question(ChatQuestion, await request.body()), request)
 
-    @app.post("/v1/completions")
-    async def completions(question: TextQuestion, request: Request) -> Response:
-        return await service.answered(question, request)
+    @app.post(TextQuestion.PATH)
+    async def completions(request: Request) -> Response:
+        return await service.answered(read_question(TextQuestion, await request.body()), request)
 
     _add_errors(app)
     return Guard(app, access, limits)
@@ -188,25 +206,24 @@ def _add_errors(app: FastAPI) -> None:
     async def left(request: Request, error: ClientLeft) -> Response:
         return Response(status_code=499)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _described(error).response()
-
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
-        return Refusal(error.status_code, str(error.detail)).response()
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        return _unrouted(request.method, repr(request.scope["path"][:100]), error)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         return Refusal(500, "a fault of the server; its log says more").response()
 
 
-def _described(error: RequestValidationError) -> Refusal:
-    """The first thing that is wrong with a body, with the nearest right name of an unknown field."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    param = ".".join(place)[:100]
-    if first["type"] == "extra_forbidden":
-        known = {*ChatQuestion.model_fields, *TextQuestion.model_fields}
-        return Refusal(400, f"{param} is no field of this server{nearest(place[-1][:100], known)}", param)
-    return Refusal(400, f"{param}: {first['msg']}".strip(": "), param or None)
+def _unrouted(method: str, path: str, error: HTTPException) -> Response:
+    """What no route takes. OPTIONS is answered with the methods alone: no CORS header, so no other site may ask."""
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        allowed = sorted({"OPTIONS", *headers.get("Allow", "").split(", ")} - {""})
+        headers["Allow"] = ", ".join(allowed)
+        if method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        return Refusal(405, f"{path} takes {headers['Allow']}, not {method}").response(headers)
+    known = f"/v1/models, {ChatQuestion.PATH}, {TextQuestion.PATH}, /health and / are"
+    message = f"nothing is at {path}; {known}" if error.status_code == 404 else str(error.detail)
+    return Refusal(error.status_code, message).response(headers)

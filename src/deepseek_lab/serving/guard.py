@@ -65,8 +65,8 @@ class Guard:
         if _name(host) not in self._access.hosts:
             raise Refusal(403, "this host name is not served; start the server with allowed_hosts=[…]")
         self._check_origin(headers, host)
-        if scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
-            raise Refusal(415, "the content type must be application/json")
+        if scope["method"] == "POST":
+            _require_json(headers.get(b"content-type", b""))
         if scope["path"].startswith(API) or scope["path"] == "/health":
             self._check_key(headers)
         length = headers.get(b"content-length", b"0")
@@ -122,8 +122,16 @@ def _name(host: str) -> str:
     return parts.hostname or "" if plain else ""
 
 
-def _is_json(content_type: bytes) -> bool:
-    return content_type.split(b";")[0].strip().lower() == b"application/json"
+def _require_json(content_type: bytes) -> None:
+    """Raises Refusal for a body that does not say it is JSON in UTF-8."""
+    kind, *settings = content_type.decode("latin-1").lower().split(";")
+    if kind.strip() != "application/json":
+        given = f", not {kind.strip()[:60]!r}" if kind.strip() else "; the request has none"
+        raise Refusal(415, f"the content type must be application/json{given}")
+    for name, _, value in (setting.partition("=") for setting in settings):
+        charset = value.strip().strip('"')
+        if name.strip() == "charset" and charset not in ("utf-8", "utf8", "us-ascii"):
+            raise Refusal(415, f"the content type's charset must be utf-8, not {charset[:60]!r}")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -1,5 +1,6 @@
 """Errors as OpenAI's clients expect them: a status and `{"error": {message, type, param, code}}`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -23,7 +24,7 @@ class Refusal(Exception):
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> Response:
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The answer; a client that is to come again is told so."""
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else None
-        return JSONResponse(self.body, self.status, headers)
+        later = {"Retry-After": "1"} if self.status in (429, 503) else {}
+        return JSONResponse(self.body, self.status, {**later, **(headers or {})})

@@ -6,32 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepseek_lab.serving.answers import Choice
-from deepseek_lab.text.reasoning import Parts
+from deepseek_lab.serving.answers import Choice, Piece
+from deepseek_lab.serving.logprobs import TokenNames
 
 
 @dataclass(frozen=True)
 class Wire:
-    """The fields that all chunks of one answer share."""
+    """The fields that all chunks of one answer share.
+
+    names: of tokens, where log-probabilities are asked for
+    """
 
     model: str
     chat: bool
+    names: TokenNames | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, choices: Sequence[Choice], parts: Sequence[Parts], usage: dict[str, object]) -> dict[str, Any]:
+    def whole(self, choices: Sequence[Choice], pieces: Sequence[Piece], usage: dict[str, object]) -> dict[str, Any]:
         """The answer that is not streamed."""
-        filled = [self._choice(choice, said) for choice, said in zip(choices, parts, strict=True)]
+        filled = [self._choice(choice, said) for choice, said in zip(choices, pieces, strict=True)]
         return {**self._head("chat.completion"), "choices": filled, "usage": usage}
 
     def opening(self, choice: Choice) -> dict[str, Any]:
         """The first chunk of a chat's response: who speaks."""
         return self._chunk(choice, {"role": "assistant", "content": ""}, None)
 
-    def chunk(self, choice: Choice, parts: Parts) -> dict[str, Any]:
+    def chunk(self, choice: Choice, piece: Piece) -> dict[str, Any]:
         """What a token added."""
-        said = {"reasoning_content": parts.reasoning, "content": parts.answer}
-        return self._chunk(choice, {name: text for name, text in said.items() if text}, None, parts.answer)
+        said = {"reasoning_content": piece.parts.reasoning, "content": piece.parts.answer}
+        delta = {name: text for name, text in said.items() if text}
+        return self._chunk(choice, delta, None, piece.parts.answer, self._logprobs(piece) if piece.tokens else None)
 
     def ending(self, choice: Choice) -> dict[str, Any]:
         """The last chunk of a response: why it ended."""
@@ -50,8 +55,9 @@ class Wire:
             "model": self.model,
         }
 
-    def _choice(self, choice: Choice, parts: Parts) -> dict[str, Any]:
-        shared = {"index": choice.index, "finish_reason": choice.finish_reason, "logprobs": None}
+    def _choice(self, choice: Choice, piece: Piece) -> dict[str, Any]:
+        parts = piece.parts
+        shared = {"index": choice.index, "finish_reason": choice.finish_reason, "logprobs": self._logprobs(piece)}
         if not self.chat:
             return {**shared, "text": parts.answer}
         message: dict[str, Any] = {"role": "assistant", "content": parts.answer}
@@ -59,7 +65,19 @@ class Wire:
             message["reasoning_content"] = parts.reasoning
         return {**shared, "message": message}
 
-    def _chunk(self, choice: Choice, delta: dict[str, str], reason: str | None, text: str = "") -> dict[str, Any]:
+    def _chunk(
+        self,
+        choice: Choice,
+        delta: dict[str, str],
+        reason: str | None,
+        text: str = "",
+        logprobs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         said: dict[str, Any] = {"delta": delta} if self.chat else {"text": text}
-        shared = {"index": choice.index, "finish_reason": reason, "logprobs": None}
+        shared = {"index": choice.index, "finish_reason": reason, "logprobs": logprobs}
         return {**self._head("chat.completion.chunk"), "choices": [{**shared, **said}]}
+
+    def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
+        if self.names is None:
+            return None
+        return self.names.of_chat(piece.tokens) if self.chat else self.names.of_completion(piece.tokens)

@@ -34,6 +34,7 @@ class ResponseText:
         self._detokeniser = Detokeniser(tokenizer, shown)
         self._stops = StopStrings(stops)
         self._splitter = ReasoningSplitter(thinking) if split else None
+        self.n_read = self.n_kept = 0  # characters of all tokens, and those that no stop string can take back any more
 
     @property
     def stopped(self) -> bool:
@@ -47,13 +48,20 @@ class ResponseText:
 
     def feed(self, token: int) -> Parts:
         """What `token` adds."""
-        return self._apart(self._stops.feed(self._detokeniser.feed(token)))
+        return self._apart(self._kept(self._detokeniser.feed(token)))
 
     def finish(self) -> Parts:
         """What was held back, once there are no more tokens."""
-        last = self._stops.feed(self._detokeniser.finish()) + self._stops.finish()
+        last = self._kept(self._detokeniser.finish()) + self._stops.finish()
+        self.n_kept = self.n_kept if self.stopped else self.n_read
         parts = self._apart(last)
         return parts + self._splitter.finish() if self._splitter is not None else parts
+
+    def _kept(self, text: str) -> str:
+        self.n_read += len(text)
+        kept = self._stops.feed(text)
+        self.n_kept += len(kept)
+        return kept
 
     def _apart(self, text: str) -> Parts:
         return self._splitter.feed(text) if self._splitter is not None else Parts(answer=text)
