@@ -178,7 +178,17 @@ def test_all_neutral_values_together_ask_what_nothing_asks(kind):
         question = read(kind, **fields)
         assert (question.length[1], question.seed) == (3, 0)
         assert (question.n_samples, question.n_logprobs, question.stop, question.echoes) == (1, None, [], False)
-        same = {"n", "stop", "stream", "stream_options", "logprobs", "top_logprobs", "best_of", "echo"} | changed
+        same = {
+            "n",
+            "stop",
+            "reasoning_effort",
+            "stream",
+            "stream_options",
+            "logprobs",
+            "top_logprobs",
+            "best_of",
+            "echo",
+        } | changed
         assert question.model_dump(exclude=same) == bare.model_dump(exclude=same)
 
 
