@@ -12,6 +12,7 @@ from deepseek_lab.checkpoint.located import (
     is_published,
     latest_checkpoint,
     located,
+    model_name,
     require_located,
 )
 from deepseek_lab.config import DataError
@@ -42,6 +43,25 @@ def test_a_package_that_holds_a_gguf_file_is_named_by_its_name(tmp_path: Path, m
     assert "imported" not in capsys.readouterr().out
     with pytest.raises(DataError, match="no such run folder"):
         located("json")
+
+
+def test_a_model_is_called_as_it_was_typed_or_by_its_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    """Never by a commit of the hub's cache, nor by dots."""
+    snapshot = tmp_path / "models--some--small-model--b" / "snapshots" / "0123abc"
+    run = tmp_path / "runs" / "first"
+    (run / "checkpoints").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (snapshot / "weights.gguf").touch()
+    (tmp_path / "latest").symlink_to(run)
+    assert model_name("some/small-model--b", snapshot) == "some/small-model--b"
+    assert model_name(str(snapshot), snapshot) == "some/small-model--b"
+    assert model_name(str(snapshot / "weights.gguf"), snapshot / "weights.gguf") == "some/small-model--b"
+    assert model_name("some_package", tmp_path / "site-packages" / "some_package" / "weights.gguf") == "some_package"
+    assert model_name(str(tmp_path / "latest"), tmp_path / "latest") == "latest"
+    monkeypatch.chdir(run / "checkpoints")
+    assert [model_name(typed, Path(typed)) for typed in ("..", "../", "../../first")] == ["first"] * 3
+    monkeypatch.chdir(run)
+    assert model_name(".", Path()) == "first"
 
 
 def test_a_name_of_nothing_gets_the_nearest_one(tmp_path: Path) -> None:

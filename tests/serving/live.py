@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class LiveServer:
     """`scripts/serve.py` on a free port."""
 
-    def __init__(self, run, *overrides, key=None):
+    def __init__(self, run, *overrides, key=None, **variables):
         environment = {name: value for name, value in os.environ.items() if name != "DEEPSEEK_LAB_API_KEY"}
         self.key = key
         command = [sys.executable, str(ROOT / "scripts" / "serve.py"), f"checkpoint={run}", "port=0", "n_threads=1"]
@@ -27,7 +27,7 @@ class LiveServer:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**environment, **({"DEEPSEEK_LAB_API_KEY": key} if key else {})},
+            env={**environment, **variables, **({"DEEPSEEK_LAB_API_KEY": key} if key else {})},
         )
         self.lines = [self.process.stdout.readline()]
         self.name = self.lines[0].split(" ")[0]

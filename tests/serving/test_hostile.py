@@ -148,7 +148,81 @@ def test_a_client_that_leaves_frees_its_rows(server):
 
 
 def test_unknown_places(server):
-    assert server.ask("/nowhere")[0] == 404
-    assert server.ask("/docs")[0] == 404
-    assert server.ask("/openapi.json")[0] == 404
-    assert server.ask("/v1/chat/completions")[0] == 405
+    for path in ("/nowhere", "/docs", "/openapi.json", "/v1/models/no/such/model"):
+        status, _, answer = server.ask(path)
+        assert status == 404
+        assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert "/v1/chat/completions" in server.ask("/nowhere")[2]["error"]["message"]
+    assert "no model 'no/such/model' here" in server.ask("/v1/models/no/such/model")[2]["error"]["message"]
+
+
+READABLE = ["/", "/health", "/v1/models", "/v1/models/{name}"]
+
+
+@pytest.mark.parametrize("path", [*READABLE, "/v1/chat/completions", "/v1/completions"])
+def test_every_route_says_which_methods_it_takes(server, path):
+    readable = path in READABLE
+    allowed = "GET, HEAD, OPTIONS" if readable else "OPTIONS, POST"
+    path = path.format(name=server.name)
+    status, headers, body = server.ask(path, method="OPTIONS")
+    assert (status, headers["allow"], body) == (204, allowed, "")
+    status, headers, body = server.ask(path, method="HEAD")
+    assert (status, body) == ((200, "") if readable else (405, ""))
+    if readable:
+        assert int(headers["content-length"]) == int(server.ask(path)[1]["content-length"]) > 0
+    others = ("POST", "DELETE", "PUT") if readable else ("GET", "DELETE", "PATCH")
+    for method in others:
+        status, headers, answer = server.ask(path, {}, method=method)
+        assert (status, headers["allow"]) == (405, allowed)
+        assert f"takes {allowed}, not {method}" in answer["error"]["message"]
+    for method in ("OPTIONS", "HEAD"):
+        status, headers, _ = server.ask(path, method=method, headers={"Origin": "https://evil.example"})
+        assert status == 403
+        assert not any(name.lower().startswith("access-control") for name in headers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("text/plain", "must be application/json, not 'text/plain'"),
+        ("", "must be application/json; the request has none"),
+        ("application/json; charset=utf-16", "charset must be utf-8, not 'utf-16'"),
+        ("multipart/form-data; boundary=x", "not 'multipart/form-data'"),
+    ],
+)
+def test_a_wrong_content_type_is_named(server, kind, says):
+    status, _, answer = server.ask("/v1/completions", {}, headers={"Content-Type": kind})
+    assert status == 415
+    assert says in answer["error"]["message"]
+    good = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
+    assert server.ask("/v1/chat/completions", question(server), headers=good)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "says"),
+    [
+        ("chat/completions", {"max_completion_tokens": 1000}, "max_completion_tokens", "must be at most 200"),
+        ("chat/completions", {"max_tokens": 1000}, "max_tokens", "must be at most 200"),
+        (
+            "chat/completions",
+            {"max_completion_tokens": 190, "messages": "long"},
+            "messages",
+            "exceed the model's context",
+        ),
+        ("chat/completions", {"n": 9}, "n", "must be at most 8"),
+        ("chat/completions", {"stop": ["a"] * 5}, "stop", "must hold at most 4 texts"),
+        ("completions", {"prompt": [300]}, "prompt", "token ids must lie in 0..265"),
+        ("completions", {"prompt": ""}, "prompt", "holds no token"),
+        ("completions", {"prompt": ["a"] * 17}, "prompt", "must be 1 to 16 prompts"),
+        ("completions", {"prompt": "x" * 300}, "prompt", "exceed the model's context"),
+    ],
+    ids=str,
+)
+def test_limits_name_the_field_that_was_sent(server, path, fields, param, says):
+    if fields.get("messages") == "long":
+        fields = {**fields, "messages": [{"role": "user", "content": "x" * 100}]}
+    needed = {"prompt": "hi"} if path == "completions" else {"messages": [{"role": "user", "content": "hi"}]}
+    status, _, answer = server.ask(f"/v1/{path}", {"model": server.name, **needed, **fields})
+    assert (status, answer["error"]["param"]) == (400, param)
+    assert says in answer["error"]["message"]
+    assert param in answer["error"]["message"]

@@ -2,7 +2,14 @@
 
 import pytest
 
+from deepseek_lab.serving.questions import ChatQuestion, TextQuestion
+from serving.live import LiveServer
+from serving.test_questions import FIELDS, NEUTRAL
+from tests.experiment.test_published import talking
+
 openai = pytest.importorskip("openai")
+from openai.types import Completion, Model  # noqa: E402
+from openai.types.chat import ChatCompletion, ChatCompletionChunk  # noqa: E402
 
 USER = [{"role": "user", "content": "hi"}]
 
@@ -29,6 +36,77 @@ def test_models(client, server):
     assert client.models.retrieve(server.name).id == server.name
     with pytest.raises(openai.NotFoundError, match=f"did you mean '{server.name}'"):
         client.models.retrieve(server.name + "x")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_optional_field_at_a_neutral_value_passes_and_answers_are_of_the_clients_types(client, server, stream):
+    """Through the client: every null, then every first value of the table; the same text as of a bare request."""
+    kinds = {
+        ChatQuestion: (client.chat.completions, ChatCompletionChunk if stream else ChatCompletion, {"messages": USER}),
+        TextQuestion: (client.completions, Completion, {"prompt": "one"}),
+    }
+    for kind, (route, shape, needed) in kinds.items():
+        ask = {"model": server.name, **needed, "max_tokens": 3, "seed": 0, "temperature": 1, "stream": stream}
+        null = {name: None for name in NEUTRAL[kind] if name not in ask and name in FIELDS[kind]}
+        first = {name: values[0] for name, values in NEUTRAL[kind].items() if values and name not in ask}
+        said = []
+        for fields in ({}, null, first):
+            answer = route.create(**ask, **fields)
+            answers = list(answer) if stream else [answer]
+            for one in answers:
+                shape.model_validate(as_typed(one), strict=True)
+            said.append(text_of(answers))
+        assert said[0] == said[1] == said[2]
+
+
+def as_typed(answer):
+    """The fields of an answer; a completion's chunk, whose type knows no response that goes on, as if it ended."""
+    fields = answer.model_dump()
+    if answer.object == "text_completion":
+        fields["choices"] = [{**one, "finish_reason": one["finish_reason"] or "stop"} for one in fields["choices"]]
+    return fields
+
+
+def text_of(answers):
+    """The text of a whole answer or of its chunks."""
+    choices = [choice for one in answers for choice in one.choices]
+    own = [getattr(choice, "delta", None) or getattr(choice, "message", None) for choice in choices]
+    return "".join(
+        choice.text if said is None else said.content or "" for choice, said in zip(choices, own, strict=True)
+    )
+
+
+def test_an_answer_is_appended_and_asked_on(client, server):
+    """Whatever the client's dump of a message holds; log-probabilities have the shapes of its types."""
+    ask = {"model": server.name, "max_tokens": 5, "logprobs": True, "top_logprobs": 2}
+    first = client.chat.completions.create(messages=USER, **ask)
+    ChatCompletion.model_validate(first.model_dump(), strict=True)
+    history = [*USER, first.choices[0].message.model_dump(), *USER]
+    assert client.chat.completions.create(messages=history, **ask).choices[0].message.content is not None
+    text = client.completions.create(model=server.name, prompt="one", max_tokens=5, logprobs=2)
+    Completion.model_validate(text.model_dump(), strict=True)
+    Model.model_validate(client.models.retrieve(server.name).model_dump(), strict=True)
+
+
+def test_a_model_of_the_hub_is_served_under_its_name(tmp_path):
+    """As it was typed, as a path of the API too; not under the commit that its folder is called by."""
+    folder = tmp_path / "models--some--talker" / "snapshots" / ("0123abcd" * 5)
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "models--some--talker" / "refs").mkdir()
+    (tmp_path / "models--some--talker" / "refs" / "main").write_text(folder.name)
+    talking(folder)
+    server = LiveServer("some/talker", HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="1")
+    try:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none needed", max_retries=0)
+        assert [model.id for model in client.models.list()] == [server.name] == ["some/talker"]
+        assert client.models.retrieve("some/talker").id == "some/talker"
+        assert server.ask("/v1/models/some/talker")[2] == server.ask("/v1/models/some%2Ftalker")[2]
+        status, _, answer = server.ask("/v1/models/some/talkers")
+        assert (status, answer["error"]["code"]) == (404, "model_not_found")
+        answer = client.chat.completions.create(model="some/talker", messages=USER, max_tokens=2)
+        assert answer.model == "some/talker"
+    finally:
+        assert "Traceback" not in server.close()
 
 
 def test_a_stream_says_what_the_whole_answer_says(client, server):

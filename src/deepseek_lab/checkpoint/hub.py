@@ -18,6 +18,12 @@ def is_hub_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text)) and not Path(text.split("/")[0]).exists()
 
 
+def name_in_cache(path: Path) -> str | None:
+    """The name of the model that a folder or file of the hub's cache belongs to."""
+    held = re.search(r"models--([^/]+?)--([^/]+)/snapshots/", path.as_posix() + "/")
+    return f"{held[1]}/{held[2]}" if held else None
+
+
 def fetched(name: str) -> Path:
     """The folder of the newest version. Raises DataError, in one line, when it cannot be had."""
     from huggingface_hub import snapshot_download

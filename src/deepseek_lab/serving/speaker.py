@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.checkpoint.located import model_name
 from deepseek_lab.config import CheckedConfig, ConfigError
 from deepseek_lab.experiment.finished import FinishedRun, device_of, model_at
 from deepseek_lab.experiment.published import PublishedModel
@@ -40,7 +41,7 @@ class EngineConfig(CheckedConfig):
 
 @dataclass(frozen=True)
 class Speaker:
-    """What answers: `name` is the run's folder."""
+    """What answers; `name` as `model_name` has it."""
 
     name: str
     tokenizer: Tokenizer
@@ -96,4 +97,4 @@ def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = Non
     except ValueError as error:
         raise ConfigError(str(error), "engine") from None
     chat = Chat(tokenizer, run.chat_template())
-    return Speaker(run.folder.absolute().name, tokenizer, chat, engine, model.config.max_seq_len)
+    return Speaker(model_name(str(cfg.checkpoint), run.folder), tokenizer, chat, engine, model.config.max_seq_len)
