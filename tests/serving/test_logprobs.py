@@ -1,14 +1,15 @@
 """Log-probabilities through OpenAI's client equal those of a forward over the text, streamed and not."""
 
+import random
+from types import SimpleNamespace
+
 import pytest
 import torch
+import transformers
 
 from deepseek_lab.experiment.finished import find_run
-from deepseek_lab.generation import TokenLogprobs
-from deepseek_lab.serving.answers import Choice
 from deepseek_lab.serving.logprobs import SaidToken, TokenNames, echo_of
 from deepseek_lab.text.chat import Chat, Message
-from deepseek_lab.text.response import ResponseText
 from talking_run import TOKENIZER
 
 openai = pytest.importorskip("openai")
@@ -122,46 +123,22 @@ def test_a_prompt_alone_is_measured(client, server, model):
     assert unscored.choices[0].logprobs is None
 
 
-class Scripted:
-    """Tokens as an engine tells them."""
-
-    def __init__(self, text, end="length"):
-        self.ids = list(text.encode())
-        self.end = end
-
-    def feed(self, choice):
-        """-> the text and the tokens of all pieces."""
-        from deepseek_lab.generation import Token
-
-        pieces = []
-        for index, token in enumerate(self.ids):
-            reason = self.end if index == len(self.ids) - 1 else None
-            own = TokenLogprobs(logprob=-float(index))
-            pieces.append(
-                choice.feed(
-                    Token(handle=0, sample=0, index=index, id=token, logprob=0.0, own=own, finish_reason=reason)
-                )
-            )
-        return ["".join(piece.parts.answer for piece in pieces), [one for piece in pieces for one in piece.tokens]]
-
-
-@pytest.mark.parametrize(
-    ("said", "stops", "end", "text", "n_tokens"),
-    [
-        ("abcdef", ["de"], "length", "abc", 3),
-        ("abcdef", ["dx"], "length", "abcdef", 6),
-        ("abcd", ["de"], "length", "abcd", 4),
-        ("abcd", [], "stop", "abcd", 3),  # the last token ends the turn: it is no part of the text
-        ("a€b", ["b"], "length", "a€", 4),
-        ("a€", ["€"], "length", "a", 1),
-    ],
-)
-def test_tokens_are_those_of_the_text(said, stops, end, text, n_tokens):
-    """None of a stop string, none of the end; a character's bytes come with it."""
-    choice = Choice(0, ResponseText(TOKENIZER, stops, split=False))
-    found, tokens = Scripted(said, end).feed(choice)
-    assert (found, len(tokens)) == (text, n_tokens)
-    assert [token.id for token in tokens] == list(said.encode())[:n_tokens]
+def test_an_evaluation_harness_measures_what_transformers_computes(hub_server):
+    """lm-eval's own request and reading of it, which counts on a new token behind the prompt, be it the end."""
+    harness = pytest.importorskip("lm_eval.models.openai_completions").LocalCompletionsAPI
+    server, folder = hub_server
+    judge = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    source = random.Random(3)
+    prompts = [[source.randrange(1, 256) for _ in range(source.randrange(2, 40))] for _ in range(12)]
+    n_before = [source.randrange(1, len(prompt)) for prompt in prompts]
+    payload = harness._create_payload(SimpleNamespace(model=server.name), prompts, generate=False, seed=1)
+    found = harness.parse_logprobs(server.ask("/v1/completions", payload)[2], tokens=prompts, ctxlens=n_before)
+    for prompt, n, (logprob, is_greedy) in zip(prompts, n_before, found, strict=True):
+        with torch.no_grad():
+            logp_TV = judge(torch.tensor([prompt])).logits[0].float().log_softmax(-1)[n - 1 : -1]
+        wanted = sum(float(logp_TV[place, token]) for place, token in enumerate(prompt[n:]))
+        assert logprob == pytest.approx(wanted, abs=1e-3)
+        assert is_greedy == (logp_TV.argmax(-1).tolist() == prompt[n:])
 
 
 def test_an_echo_keeps_where_its_tokens_begin():

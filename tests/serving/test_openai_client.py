@@ -3,9 +3,7 @@
 import pytest
 
 from deepseek_lab.serving.questions import ChatQuestion, TextQuestion
-from serving.live import LiveServer
 from serving.test_questions import FIELDS, NEUTRAL
-from tests.experiment.test_published import talking
 
 openai = pytest.importorskip("openai")
 from openai.types import Completion, Model  # noqa: E402
@@ -88,25 +86,18 @@ def test_an_answer_is_appended_and_asked_on(client, server):
     Model.model_validate(client.models.retrieve(server.name).model_dump(), strict=True)
 
 
-def test_a_model_of_the_hub_is_served_under_its_name(tmp_path):
+def test_a_model_of_the_hub_is_served_under_its_name(hub_server):
     """As it was typed, as a path of the API too; not under the commit that its folder is called by."""
-    folder = tmp_path / "models--some--talker" / "snapshots" / ("0123abcd" * 5)
-    folder.parent.mkdir(parents=True)
-    (tmp_path / "models--some--talker" / "refs").mkdir()
-    (tmp_path / "models--some--talker" / "refs" / "main").write_text(folder.name)
-    talking(folder)
-    server = LiveServer("some/talker", HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="1")
-    try:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none needed", max_retries=0)
-        assert [model.id for model in client.models.list()] == [server.name] == ["some/talker"]
-        assert client.models.retrieve("some/talker").id == "some/talker"
-        assert server.ask("/v1/models/some/talker")[2] == server.ask("/v1/models/some%2Ftalker")[2]
-        status, _, answer = server.ask("/v1/models/some/talkers")
-        assert (status, answer["error"]["code"]) == (404, "model_not_found")
-        answer = client.chat.completions.create(model="some/talker", messages=USER, max_tokens=2)
-        assert answer.model == "some/talker"
-    finally:
-        assert "Traceback" not in server.close()
+    server, _ = hub_server
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none needed", max_retries=0)
+    assert [model.id for model in client.models.list()] == [server.name] == ["some/talker"]
+    assert client.models.retrieve("some/talker").id == "some/talker"
+    assert server.ask("/v1/models/some/talker")[2] == server.ask("/v1/models/some%2Ftalker")[2]
+    assert server.ask("/v1/models/")[2] == server.ask("/v1/models")[2]
+    status, _, answer = server.ask("/v1/models/some/talkers")
+    assert (status, answer["error"]["code"]) == (404, "model_not_found")
+    answer = client.chat.completions.create(model="some/talker", messages=USER, max_tokens=2)
+    assert answer.model == "some/talker"
 
 
 def test_a_stream_says_what_the_whole_answer_says(client, server):

@@ -100,3 +100,13 @@ def test_a_template_may_refuse_and_an_unknown_role_is_refused():
         Chat(BYTES, "{{ raise_exception('roles must alternate') }}", SANDBOX).encode([user("x")])
     with pytest.raises(ValueError, match="role must be one of system, user, assistant, not 'root'"):
         Message(role="root", content="")
+
+
+def test_a_name_is_shown_to_the_template_and_stays_text():
+    named = "{% for message in messages %}{{ message.name or 'nobody' }}: {{ message.content }}|{% endfor %}"
+    chat = Chat(BYTES, named)
+    spelled = SPECIAL_TOKENS[3]
+    turns = [Message(role="user", content="x", name="ada"), user("y"), Message(role="user", content="z", name=spelled)]
+    ids = chat.encode(turns)
+    assert control_names(ids) == []
+    assert BYTES.decode(ids) == f"ada: x|nobody: y|{spelled}: z|"

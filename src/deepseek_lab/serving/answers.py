@@ -35,12 +35,14 @@ class Choice:
     """One response while it is written.
 
     echo: the prompt, where the response begins with it; silent: whether nothing follows
+    tells_end: whether the token that ends it is among those whose log-probabilities are told
     """
 
     index: int
     text: ResponseText
     echo: Echo | None = None
     silent: bool = False
+    tells_end: bool = False
     n_tokens: int = 0
     n_reasoning_tokens: int = 0
     finish_reason: str | None = None
@@ -61,7 +63,7 @@ class Choice:
     def _written(self, token: Token) -> Piece:
         self.n_tokens += 1
         self.n_reasoning_tokens += self.text.thinking
-        if token.own is not None and token.finish_reason != "stop":
+        if token.own is not None and (self.tells_end or token.finish_reason != "stop"):
             self._waiting.append(SaidToken(token.id, self._n_echoed + self.text.n_read, token.own))
         parts = self.text.feed(token.id)
         if self.text.stopped or token.finish_reason is not None:
@@ -144,7 +146,8 @@ def prepare(
     ]
     said = (speaker.tokenizer, question.stop, split, thinking, speaker.stop_ids)
     silent = question.length[1] == 0
-    choices = [Choice(index, ResponseText(*said), silent=silent) for index in range(n * len(prompts))]
+    texts = [ResponseText(*said) for _ in range(n * len(prompts))]
+    choices = [Choice(index, text, silent=silent, tells_end=not split) for index, text in enumerate(texts)]
     return Answer(prompts, requests, choices)
 
 

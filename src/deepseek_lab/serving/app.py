@@ -76,7 +76,8 @@ class Service:
             Message(
                 role="system" if turn.role == "developer" else turn.role,
                 content=turn.text,
-                reasoning=turn.reasoning_content or "",
+                reasoning="" if turn.reasoning_content is None else turn.reasoning_content,
+                name="" if turn.name is None else turn.name,
             )
             for turn in question.messages
         ]
@@ -182,6 +183,8 @@ def make_app(service: Service, access: Access, limits: Limits) -> ASGIApp:
 
     @readable("/v1/models/{name:path}")
     async def model(name: str) -> Any:
+        if not name:  # a slash behind the list
+            return service.models()
         service.require_model(name)
         return service.models()["data"][0]
 

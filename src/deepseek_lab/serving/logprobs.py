@@ -1,7 +1,8 @@
 """Log-probabilities of a response's tokens, in OpenAI's two shapes.
 
-They are the model's own (`TokenLogprobs`): whatever the temperature, penalties and filters of the request. The token
-that ends a response and those behind a stop string are no part of it.
+They are the model's own (`TokenLogprobs`): whatever the temperature, penalties and filters of the request. Tokens of a
+stop string are no part of a response. The one that ends it is told of in completions, where evaluation harnesses count
+on a last token, and not in chats.
 """
 
 from collections.abc import Collection, Sequence

@@ -128,7 +128,7 @@ class Turn(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str | None, BeforeValidator(_content)] = None
     reasoning_content: Annotated[str | None, BeforeValidator(_text_or_null)] = None
-    name: str | None = None
+    name: Annotated[str | None, BeforeValidator(_text_or_null)] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

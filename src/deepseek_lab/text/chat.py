@@ -31,11 +31,13 @@ _TAGS = re.compile(f"({OPEN}|{CLOSE})")
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn. Raises ValueError for a role that is none of `ROLES`."""
+    """One turn; `name` is of who speaks, for templates that show it. Raises ValueError for a role that is none of
+    `ROLES`."""
 
     role: str
     content: str
     reasoning: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -104,7 +106,7 @@ class Chat:
         self, messages: Sequence[Message], add_generation_prompt: bool, thinking: bool | None
     ) -> tuple[str, dict[int, str]]:
         """The template's text, and what stands for the characters of messages that it was not shown."""
-        veil = self._veil([text for m in messages for text in (m.content, m.reasoning)])
+        veil = self._veil([text for m in messages for text in (m.content, m.reasoning, m.name)])
         hidden = str.maketrans(veil)
         shown = str.maketrans({veiled: letter for letter, veiled in veil.items()})
         asked = {} if thinking is None else {"thinking": thinking, "enable_thinking": thinking}
@@ -169,4 +171,5 @@ def _as_fields(message: Message, hidden: dict[int, str]) -> dict[str, str]:
         content = "".join(part if _TAGS.fullmatch(part) else part.translate(hidden) for part in parts)
     thought = message.reasoning.translate(hidden)
     turn = {"role": message.role, "content": content}
+    turn |= {"name": message.name.translate(hidden)} if message.name else {}
     return {"thinking": thought, **turn, "reasoning_content": thought} if thought else turn
