@@ -225,7 +225,10 @@ def test_the_real_script_refuses_without_importing_torch(typed, said):
         ("stage.weight_decay=nan", "stage.weight_decay must be a finite number, not nan"),
         ("stage.weight_decay=-inf", "stage.weight_decay must be a finite number, not -inf"),
         ("model.dim=1e999", "model.dim must be a finite number, not inf"),
-        ("model.dim=9223372036854775808", "model.dim is larger than any number here can be (2**63): 922337203"),
+        (
+            "model.dim=9223372036854775808",
+            "model.dim is larger than any number here can be (2**63): 9223372036854775808…",
+        ),
         ("seed=4294967296", "seed must be below 2**32, not 4294967296: no generator takes more"),
     ],
 )
