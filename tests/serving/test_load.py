@@ -25,13 +25,14 @@ def questions(name):
     kinds = []
     for seed in range(12):
         messages = [{"role": "user", "content": "abcdefgh "[: source.randint(1, 9)] * source.randint(1, 12)}]
+        own = {"logprobs": True, "top_logprobs": 2} if seed % 3 == 0 else {}
         fields = {"max_tokens": source.randint(1, 40), "temperature": source.choice([0, 0.7, 1.0]), "n": 1 + seed % 2}
-        kinds.append({"model": name, "messages": messages, "seed": seed, **fields})
+        kinds.append({"model": name, "messages": messages, "seed": seed, **fields, **own})
     return kinds
 
 
 def said(answer):
-    return [(choice["message"]["content"], choice["finish_reason"]) for choice in answer["choices"]]
+    return [(choice["message"]["content"], choice["finish_reason"], choice["logprobs"]) for choice in answer["choices"]]
 
 
 class Load:

@@ -84,7 +84,6 @@ OF_VLLM = {
     "repetition_penalty": [1, 1.0],
     "ignore_eos": [False],
     "min_tokens": [0],
-    "skip_special_tokens": [True],
     "stop_token_ids": [[]],
     "chat_template_kwargs": [{}, {"thinking": False}],
 }
@@ -190,6 +189,18 @@ def test_all_neutral_values_together_ask_what_nothing_asks(kind):
             "echo",
         } | changed
         assert question.model_dump(exclude=same) == bare.model_dump(exclude=same)
+
+
+def test_neutral_values_of_the_other_kind_change_nothing_either():
+    """Clients set one table of defaults for both."""
+    for kind, other in ((ChatQuestion, TextQuestion), (TextQuestion, ChatQuestion)):
+        strange = NEUTRAL[other].keys() - NEUTRAL[kind].keys() - {"logprobs"}
+        used = strange & other.model_fields.keys() - {"best_of", "echo"}
+        null = dict.fromkeys({*strange, *NEEDED[other]} - NEEDED[kind].keys())
+        assert read(kind, **null) == read(kind)
+        values = {name: NEUTRAL[other][name][0] for name in strange - used if NEUTRAL[other][name]}
+        assert len(values) >= 3
+        assert read(kind, **values) == read(kind)
 
 
 @pytest.mark.parametrize("role", MESSAGES)

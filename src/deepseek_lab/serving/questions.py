@@ -298,10 +298,16 @@ def read_question(kind: type[Q], body: bytes) -> Q:
         values = parse(body)
     except NotPlainJson as error:
         raise Refusal(400, f"the body cannot be read: {error}; it must be a JSON object in UTF-8") from None
+    others = _other(kind).model_fields.keys() - kind.model_fields.keys()
+    values = {name: value for name, value in values.items() if value is not None or name not in others}
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise _refusal(kind, values, error) from None
+
+
+def _other(kind: type[Question]) -> type[Question]:
+    return TextQuestion if kind is ChatQuestion else ChatQuestion
 
 
 _PROBLEMS = {
@@ -348,9 +354,8 @@ def _unknown(kind: type[Question], values: dict[str, Any], place: list[str]) -> 
     """What is said of a name that an object cannot have: whose it is, or which was meant."""
     name = place[-1]
     if len(place) == 1:
-        other: type[Question] = TextQuestion if kind is ChatQuestion else ChatQuestion
-        if name in {*other.model_fields, *other.NEUTRAL}:
-            return f"is no field of {kind.PATH}, but of {other.PATH}"
+        if name in _other(kind).model_fields:
+            return f"is no field of {kind.PATH}, but of {_other(kind).PATH}"
         known = {*kind.model_fields, *kind.NEUTRAL} - values.keys()
     else:
         inner: dict[str, type[_Strict]] = {"messages": Turn, "stream_options": StreamOptions}
