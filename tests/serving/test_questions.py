@@ -218,6 +218,14 @@ def test_an_answer_is_appended_as_it_is_dumped():
     silent = ChatCompletionMessage(role="assistant", content=None)
     turns = read(ChatQuestion, messages=[USER, said.model_dump(), USER, silent.model_dump(), USER]).messages
     assert (turns[1].text, turns[1].reasoning_content, turns[3].text) == ("yes", "a thought", "")
+    newer = {
+        **said.model_dump(),
+        "a_field_of_tomorrow": None,
+        "content": [{"type": "text", "text": "yes", "new": None}],
+    }
+    assert read(ChatQuestion, messages=[newer], another_field=None).messages[0] == turns[1]
+    refusal = refused(ChatQuestion, messages=[{**newer, "a_field_of_tomorrow": 0}])
+    assert refusal.message == "messages[0].a_field_of_tomorrow is no field of this server"
 
 
 THINK, THINKING = {"thinking": True}, "chat_template_kwargs.enable_thinking"

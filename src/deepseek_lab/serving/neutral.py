@@ -135,7 +135,10 @@ OF_MESSAGES: Neutral = {
     "tool_calls": nothing,
     "tool_call_id": nothing,
     "reasoning": nothing,
+    "thinking_blocks": nothing,
+    "provider_specific_fields": nothing,
+    "prefix": _FALSE,
 }
-"""What an answer's own `message.model_dump()` brings along."""
-OF_PARTS: Neutral = {"prompt_cache_breakpoint": _any(dict)}
+"""What an answer's own `message.model_dump()` brings along, of OpenAI's client and of others."""
+OF_PARTS: Neutral = {"prompt_cache_breakpoint": _any(dict), "cache_control": _any(dict), "annotations": nothing}
 OF_STREAM_OPTIONS: Neutral = {"include_obfuscation": _FALSE, "continuous_usage_stats": _FALSE}

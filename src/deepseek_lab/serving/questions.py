@@ -83,9 +83,9 @@ def _part(part: Any) -> str:
         raise ValueError(_PARTS)
     if part["type"] != "text":
         raise ValueError(f"holds a part of type {part['type'][:40]!r}; this server reads texts only")
-    unread = without_neutral(part, OF_PARTS).keys() - {"type", "text"}
-    if unread:
-        raise ValueError(f"holds a part with {min(unread)[:40]!r}, which this server does not read")
+    for name, value in without_neutral(part, OF_PARTS).items():
+        if name not in ("type", "text") and value is not None:
+            raise ValueError(f"holds a part with {name[:40]!r}, which this server does not read")
     if not isinstance(part.get("text"), str):
         raise ValueError(_PARTS)
     return _text(part["text"])
@@ -117,6 +117,9 @@ class _Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_neutral(cls, values: Any) -> Any:
+        """What is null is not set, whatever its name: newer clients bring fields of their own."""
+        if isinstance(values, dict):
+            values = {name: value for name, value in values.items() if value is not None or name in cls.model_fields}
         return without_neutral(values, cls.NEUTRAL)
 
 
@@ -298,8 +301,6 @@ def read_question(kind: type[Q], body: bytes) -> Q:
         values = parse(body)
     except NotPlainJson as error:
         raise Refusal(400, f"the body cannot be read: {error}; it must be a JSON object in UTF-8") from None
-    others = _other(kind).model_fields.keys() - kind.model_fields.keys()
-    values = {name: value for name, value in values.items() if value is not None or name not in others}
     try:
         return kind.model_validate(values)
     except ValidationError as error:
