@@ -111,7 +111,7 @@ def test_a_conversation_that_is_too_long_says_so_and_goes_on(generate):
         (["prompt=a", "max_new_tokens=400"], "max_new_tokens is 400, but behind the prompt's 1 tokens"),
         (["prompt=a", "temperature=-1"], "temperature"),
         (["prompt=a", "top_p=2"], "top_p"),
-        (["prompt=a", "top_k=0"], "top_k"),
+        (["prompt=a", "top_k=-2"], "top_k"),
         (["prompt=a", "min_p=-0.5"], "min_p"),
         (["prompt=a", "repetition_penalty=0"], "repetition_penalty"),
         (["prompt=a", "temprature=1"], "did you mean 'temperature'"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import transformers
 
 from deepseek_lab.experiment.finished import find_run
 from deepseek_lab.generation import Engine, Request
@@ -13,6 +14,8 @@ from deepseek_lab.serving.speaker import Speaker
 from deepseek_lab.text.chat import Chat
 from serving.live import ROOT
 from talking_run import TOKENIZER, talking_run
+from tests.published_folders import theirs_of, write
+from tests.text.test_published_files import published
 
 pytest.importorskip("lm_eval")
 from lm_eval.tasks import TaskManager
@@ -111,3 +114,35 @@ def test_texts_are_the_engines_up_to_the_stop(place):
 def test_bad_wishes_end_in_one_line(place, monkeypatch, capsys, overrides, words):
     assert evaluate(monkeypatch, place, *overrides) == 2
     assert words in capsys.readouterr().err
+
+
+def test_behind_a_prefix_the_figures_are_those_of_lm_evals_own_model(tmp_path):
+    """A tokenizer that puts a token of beginning before every text, and one that puts an end behind it too."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Text:
+        def __init__(self, *args):
+            self.args = args
+
+    texts = [Text("one plus one is two"), Text("a")]
+    pairs = [Text("", " two"), Text("one plus one is", " two"), Text("a ", "b")]
+    for form in ("<s> $A", "<s> $A </s>"):
+        folder = tmp_path / str(len(form))
+        folder.mkdir()
+        theirs = theirs_of("llama", vocab_size=264, bos_token_id=256, eos_token_id=257)
+        write(theirs, folder)
+        published(folder, {"<s>": True, "</s>": True}, form, bos_token="<s>", eos_token="</s>")
+        found = find_run(str(folder))
+        speaker = Speaker(
+            "it", found.tokenizer(), Chat(found.tokenizer()), Engine(found.model(torch.device("cpu"))), 64
+        )
+        ours = lm_harness.SpeakerLM(speaker, 2)
+        own = transformers.AutoTokenizer.from_pretrained(folder)
+        wanted = HFLM(pretrained=theirs, tokenizer=own, batch_size=2, max_length=64, add_bos_token=True)
+        if "</s>" not in form:  # of which the harness's own scores the end, too
+            assert ours.loglikelihood_rolling(texts) == pytest.approx(wanted.loglikelihood_rolling(texts), rel=1e-4)
+            assert ours.loglikelihood(pairs) == [
+                (pytest.approx(logprob, rel=1e-4), greedy) for logprob, greedy in wanted.loglikelihood(pairs)
+            ]
+        assert ours.prefix_token_id == wanted.prefix_token_id == 256
+        assert ours.tok_encode("ab") == [256, *found.tokenizer().encode("ab")]

@@ -15,6 +15,7 @@ from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.experiment.initial import require_untyped
 from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.text.chat import Chat
 from deepseek_lab.text.turn_marks import CHATML
 from tests.experiment.test_training import command
 from tests.published_folders import edit_config, tensors_of, theirs_of, write
@@ -43,7 +44,8 @@ STAGES = {
 def talking(folder, kind="llama", **changes):
     """A tiny published model with a ChatML tokenizer over bytes."""
     folder.mkdir()
-    write(theirs_of(kind, vocab_size=264, max_position_embeddings=512, num_hidden_layers=2, **changes), folder)
+    sizes = {"vocab_size": 264, "max_position_embeddings": 512, "num_hidden_layers": 2}
+    write(theirs_of(kind, eos_token_id=258, bos_token_id=256, **sizes, **changes), folder)
     published(folder, CHATML_TOKENS, eos_token="<|im_end|>", bos_token="<|endoftext|>")
     return folder
 
@@ -138,6 +140,31 @@ def test_a_folder_becomes_a_run_and_a_run_a_folder_that_transformers_loads(llama
         torch.testing.assert_close(theirs(torch.tensor([ids])).logits, wanted, atol=1e-4, rtol=0)
     assert model.config.eos_token_id == tokenizer.eos_token_id == 258
     assert "a Hugging Face folder, " in capsys.readouterr().out
+
+
+def test_how_a_published_model_ends_and_is_sampled_goes_wherever_it_goes(tmp_path, capsys):
+    folder = talking(tmp_path / "llama")
+    edit_config(folder, eos_token_id=[258, 7])
+    stated = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "max_new_tokens": 3, "num_beams": 4}
+    (folder / "generation_config.json").write_text(json.dumps({**stated, "eos_token_id": [258, 9], "_x": 1}))
+    line = "from the model's generation_config.json: temperature=0.6, top_k=20, max_new_tokens=3; not used: num_beams"
+    before = folder
+    for there in (folder, tmp_path / "run", tmp_path / "back", tmp_path / "again"):
+        if there != folder:
+            assert script("convert", f"checkpoint={before}", f"out={there}") == 0
+        before = there
+        tokenizer = find_run(str(there)).tokenizer()
+        assert Chat(tokenizer).stop_ids == {258, 7, 9}
+        assert tokenizer.generation.max_new_tokens == 3
+        assert tokenizer.generation.sampling == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
+        capsys.readouterr()
+        assert script("generate", f"checkpoint={there}", "prompt=a", "top_p=1", "format=jsonl") == 0
+        printed = capsys.readouterr()
+        assert line in printed.err
+        assert json.loads(printed.out)["completions"][0]["tokens"] <= 3
+    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back")
+    assert set(back.generation_config.eos_token_id) == {258, 7, 9}
+    assert back.generation_config.temperature == 0.6
 
 
 def test_what_convert_refuses(llama, tmp_path, capsys):

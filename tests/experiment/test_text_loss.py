@@ -19,9 +19,9 @@ def model():
 
 
 def test_windows_hold_every_target_once_with_the_token_before_it():
-    rows = list(windows([1, 2, 3, 4, 5], 9, 2))
-    assert rows == [[9, 1, 2], [2, 3, 4], [4, 5, 9]]
-    assert list(windows([], 9, 4)) == [[9, 9]]
+    rows = list(windows([1, 2, 3, 4, 5], 8, 9, 2))
+    assert rows == [[8, 1, 2], [2, 3, 4], [4, 5, 9]]
+    assert list(windows([], 8, 9, 4)) == [[8, 9]]
 
 
 @torch.no_grad()

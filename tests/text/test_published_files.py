@@ -33,7 +33,9 @@ def published(folder, added, begin=None, **config):
     for name, special in added.items():
         inner.add_tokens([tokenizers.AddedToken(name, special=special)])
     if begin:
-        inner.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, 256)])
+        form = begin if "$A" in begin else f"{begin} $A"
+        named = [(name, 256 + place) for place, name in enumerate(added) if name in form]
+        inner.post_processor = processors.TemplateProcessing(single=form, special_tokens=named)
     inner.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return Tokenizer.load(folder / "tokenizer.json")
@@ -86,12 +88,13 @@ def test_tokens_of_chat_are_control_tokens_and_added_letters_are_not(tmp_path):
     assert ours.token_bytes()[ours.special_ids["<think>"]] == 0
 
 
-@pytest.mark.parametrize("way", ["post_processor", "add_bos_token", "neither"])
+@pytest.mark.parametrize("way", ["post_processor", "with_an_end", "add_bos_token", "an_end_alone", "neither"])
 def test_a_text_begins_as_the_published_tokenizer_says(way, tmp_path):
-    begin = "<s>" if way == "post_processor" else None
+    begin = {"post_processor": "<s>", "with_an_end": "<s> $A </s>", "an_end_alone": "$A </s>"}.get(way)
     config = {"add_bos_token": True} if way == "add_bos_token" else {}
     ours = published(tmp_path, {"<s>": True, "</s>": True}, begin, bos_token="<s>", eos_token="</s>", **config)
-    wanted = [] if way == "neither" else [256]
+    wanted = [] if way in ("neither", "an_end_alone") else [256]
+    assert ours.before_id == (256 if wanted else ours.eos_id)
     assert Chat(ours, sandbox=SANDBOX).encode_prompt("ab") == [*wanted, *ours.encode("ab")]
     assert len(ours.encode("ab")) == 2
     write_tokenizer_files(tmp_path / "..", ours, "", 10)

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from deepseek_lab.checkpoint.gguf_file import GgufFile, opened
 from deepseek_lab.config import DataError
+from deepseek_lab.text.generation_defaults import GenerationDefaults
 from deepseek_lab.text.special_names import SpecialNames
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
@@ -51,6 +52,7 @@ def read_tokenizer(file: GgufFile) -> GgufTokenizer:
         tokenizer = GgufTokenizer(inner, _special_names(fields))
         given = fields.get("tokenizer.chat_template")
         tokenizer.chat_template = None if given is None else str(given)
+        tokenizer.generation = GenerationDefaults(end_ids=_end_ids(fields))
         return tokenizer
     except Exception as error:  # the library raises plain Exception
         raise DataError(f"{file.path}: holds no tokenizer that can be read ({str(error)[:100]})") from None
@@ -65,6 +67,12 @@ def _inner(fields: dict[str, Any], words: Any) -> "tokenizers.Tokenizer":
     control = [token for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     return inner
+
+
+def _end_ids(fields: dict[str, Any]) -> frozenset[int]:
+    """Tokens that end a text, a turn or a message."""
+    found = (fields.get(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom"))
+    return frozenset(int(token) for token in found if token is not None)
 
 
 def _special_names(fields: dict[str, Any]) -> SpecialNames:

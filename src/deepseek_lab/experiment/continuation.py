@@ -19,10 +19,14 @@ from deepseek_lab.experiment.prompts import Prompt
 from deepseek_lab.experiment.shown import Shown, require_healthy, visible
 from deepseek_lab.experiment.wish import Wish
 from deepseek_lab.generation import Completion, Request, Sampling
-from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, sampling_of
+from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, own_defaults_line, sampling_of
 from deepseek_lab.text.chat import ChatPrompt
 from deepseek_lab.text.reasoning import Parts
 from deepseek_lab.text.response import ResponseText
+
+FALLBACK = Sampling(temperature=0.8)
+MAX_NEW_TOKENS = 128
+"""What counts where neither a person nor the model's files say anything."""
 
 
 def check_generation(cfg: DictConfig) -> None:
@@ -36,11 +40,14 @@ def check_generation(cfg: DictConfig) -> None:
 def generate(cfg: DictConfig) -> None:
     """Prints what the model says to each prompt, or writes it to `out`."""
     check_generation(cfg)
-    wish, sampling = Wish.of(cfg), sampling_of(cfg)
+    wish = Wish.of(cfg)
     prompts = [] if wish.talks else wish.asked()
     if notes := counted(Counter(note for prompt in prompts for note in prompt.notes)):
         say(f"{wish.prompts}: {notes}", "note")
     speaker = load_speaker(cfg)
+    sampling = sampling_of(cfg, FALLBACK, speaker.generation)
+    if line := own_defaults_line(cfg, speaker.generation):
+        say(line, "note")
     if wish.talks:
         from deepseek_lab.experiment.conversation import converse
 
@@ -59,15 +66,16 @@ def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling)
     """What the engine is asked. Raises ConfigError when the model has no room behind the prompt."""
     ids = prompt_ids(prompt, speaker, wish).ids
     room = speaker.room(ids)
-    if wish.max_new_tokens > room:
+    wanted = wish.max_new_tokens or max(1, min(room, speaker.generation.max_new_tokens or MAX_NEW_TOKENS))
+    if wanted > room:
         raise ConfigError(
-            f"is {wish.max_new_tokens}, but behind the prompt's {len(ids)} tokens there is room for {max(room, 0)}"
+            f"is {wanted}, but behind the prompt's {len(ids)} tokens there is room for {max(room, 0)}"
             + (f" ({prompt.where})" if prompt.where else ""),
             "max_new_tokens",
         )
     return Request(
         prompt=ids,
-        max_new_tokens=wish.max_new_tokens,
+        max_new_tokens=wanted,
         sampling=sampling,
         stop_ids=speaker.stop_ids,
         seed=wish.seed,

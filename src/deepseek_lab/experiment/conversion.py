@@ -24,11 +24,15 @@ from deepseek_lab.experiment.finished import FinishedRun, find_run
 from deepseek_lab.experiment.initial import keep_text_and_shape
 from deepseek_lab.experiment.published import WEIGHTS, PublishedModel
 from deepseek_lab.model.transformer import Transformer
+from deepseek_lab.text.generation_defaults import GENERATION
 from deepseek_lab.text.published_files import token_ids, write_tokenizer_files
 from deepseek_lab.text.special_names import TEMPLATE
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", TEMPLATE)
+_TEXT_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(TEMPLATE, GENERATION),
+)
 Form = Literal["hugging_face", "run"]
 
 

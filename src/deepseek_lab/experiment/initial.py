@@ -20,6 +20,7 @@ from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import NETWORK, FinishedRun, find_run
 from deepseek_lab.model.transformer import Transformer
 from deepseek_lab.model.value_head import ValueModel
+from deepseek_lab.text.generation_defaults import GENERATION
 from deepseek_lab.text.special_names import TEMPLATE, SpecialNames
 from deepseek_lab.text.tokenizer import Tokenizer, TokenizerConfig
 
@@ -91,6 +92,8 @@ def keep_text_and_shape(
     write_text_atomically(folder / "tokenizer.json", tokenizer.to_json())
     if tokenizer.chat_template is not None and not own_turns:
         write_text_atomically(folder / TEMPLATE, tokenizer.chat_template)
+    if generation := tokenizer.generation_file():
+        write_text_atomically(folder / GENERATION, generation)
     if tokenizer.names != SpecialNames():
         tokenizer.names.save_beside(folder / "tokenizer.json")
     if network is not None:

@@ -44,12 +44,18 @@ class SpeakerLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def eot_token_id(self) -> int:
-        """What stands before a text without a context."""
+        """What ends a text."""
         return self.speaker.tokenizer.eos_id
 
+    @property
+    def prefix_token_id(self) -> int:
+        """What stands before a text without a context."""
+        return self.speaker.tokenizer.before_id
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Plain ids; control tokens only where the harness asks for them by id."""
-        return self.speaker.chat.encode_plain(string)
+        """Plain ids behind the model's prefix, where the harness does not want the text alone."""
+        chat = self.speaker.chat
+        return chat.encode_plain(string) if add_special_tokens is False else chat.encode_prompt(string)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each whole text, in windows that overlap as little as they can."""
@@ -89,7 +95,7 @@ class SpeakerLM(TemplateLM):  # type: ignore[misc]
     def _of_text(self, text: str) -> float:
         windows = get_rolling_token_windows(
             token_list=self.tok_encode(text),
-            prefix_token=self.eot_token_id,
+            prefix_token=self.prefix_token_id,
             max_seq_len=self.speaker.max_seq_len,
             context_len=1,
         )
@@ -98,7 +104,7 @@ class SpeakerLM(TemplateLM):  # type: ignore[misc]
 
     def _request(self, context: str, wish: dict[str, Any]) -> Request:
         n_new = min(int(wish.get("max_gen_toks", 256)), self.speaker.max_seq_len - 1)
-        prompt = self.tok_encode(context) or [self.eot_token_id]
+        prompt = self.tok_encode(context) or [self.prefix_token_id]
         temperature = float(wish.get("temperature", 0.0)) if wish.get("do_sample") else 0.0
         return Request(
             prompt=prompt[n_new - self.speaker.max_seq_len :],

@@ -1,6 +1,7 @@
 """`scripts/evaluate.py what=text`: perplexity and bits per byte of any text, whatever the run was trained on.
 
-Each document stands behind an end-of-text token, as in packed training, and is read in windows of `context`
+Each document stands behind the token that the model expects before a text (a published model's token of beginning;
+an end-of-text token as in packed training where there is none), and is read in windows of `context`
 tokens that do not overlap; the first token of a window is predicted from the last of the one before alone, so a
 longer context reads better. The end of a document is predicted too, and stands for no byte. Bits per byte
 compare models of different tokenizers; perplexity per token does not.
@@ -45,9 +46,9 @@ class TextTest(CheckedConfig):
             raise ConfigError(f"must be at least 2, not {self.context}", "context")
 
 
-def windows(ids: list[int], eos: int, context: int) -> Iterator[list[int]]:
+def windows(ids: list[int], before: int, eos: int, context: int) -> Iterator[list[int]]:
     """A document's tokens in windows of at most `context` targets, each with the token before them in front."""
-    row = [eos, *ids, eos]
+    row = [before, *ids, eos]
     for start in range(0, len(row) - 1, context):
         yield row[start : start + context + 1]
 
@@ -71,7 +72,8 @@ def text_loss(model: Transformer, tokenizer: Tokenizer, texts: Iterable[str], co
     """nats per token, perplexity, bits per byte, and how much was read. Raises DataError without text."""
     bytes_V = torch.as_tensor(tokenizer.token_bytes(), device=model.head_weight_VD.device)
     sums = torch.zeros(3, dtype=torch.float64, device=bytes_V.device)
-    rows = (row for text in texts for row in windows(tokenizer.encode(text), tokenizer.eos_id, context))
+    around = tokenizer.before_id, tokenizer.eos_id
+    rows = (row for text in texts for row in windows(tokenizer.encode(text), *around, context))
     at_once = max(1, _TOKENS_AT_ONCE // context)
     while some := list(islice(rows, at_once)):
         sums += text_sums(model, some, bytes_V)

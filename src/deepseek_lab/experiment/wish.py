@@ -19,7 +19,7 @@ class Wish(CheckedConfig):
     chat: bool
     system: str | None
     thinking: bool | None
-    max_new_tokens: int
+    max_new_tokens: int | None
     n: int
     stop: list[str]
     seed: int

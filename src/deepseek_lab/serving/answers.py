@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from deepseek_lab.generation import Request, Sampling, Token
 from deepseek_lab.serving.engine_thread import EngineThread
-from deepseek_lab.serving.limits import Limits
+from deepseek_lab.serving.limits import LENGTH, Limits
 from deepseek_lab.serving.logprobs import Echo, SaidToken
 from deepseek_lab.serving.questions import WHOLE_VOCABULARY, Question
 from deepseek_lab.serving.refusals import Refusal
@@ -181,7 +181,7 @@ def _new_tokens(question: Question, prompt: list[int], speaker: Speaker, limits:
         raise Refusal(400, f"{question.ASKED} holds no token", question.ASKED)
     room, (name, wanted) = speaker.room(prompt), question.length
     if wanted is None:
-        least, most = 1, min(limits.default_new_tokens, limits.max_new_tokens, room)
+        least, most = 1, min(limits.default_new_tokens or LENGTH, limits.max_new_tokens, room)
     else:
         _require(wanted <= limits.max_new_tokens, f"must be at most {limits.max_new_tokens}", name)
         least = most = max(1, wanted)

@@ -1,15 +1,19 @@
 """What one client may ask of the server: every number that bounds a request, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepseek_lab.config import CheckedConfig
+
+LENGTH = 512
+"""Tokens of a response where neither a request nor the model's files say anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(CheckedConfig):
     """Each at least 1.
 
-    max_new_tokens: the most a request may ask for; default_new_tokens: where it does not say
+    max_new_tokens: the most a request may ask for; default_new_tokens: where it does not say, null leaves
+        that to the model
     n: responses to one prompt; prompts: of one /v1/completions request
     stops, stop_characters: stop strings and the length of each
     messages: of one conversation; body_bytes, header_bytes: of one HTTP request
@@ -18,7 +22,7 @@ class Limits(CheckedConfig):
     """
 
     max_new_tokens: int = 4096
-    default_new_tokens: int = 512
+    default_new_tokens: int | None = 512
     n: int = 8
     prompts: int = 16
     stops: int = 4
@@ -32,3 +36,7 @@ class Limits(CheckedConfig):
 
     def check(self) -> None:
         self.require_positive(*self.__dataclass_fields__)
+
+    def with_own_length(self, own: int | None) -> "Limits":
+        """The same with the length of a response that the model's files state, where nothing was typed."""
+        return self if self.default_new_tokens else replace(self, default_new_tokens=own or LENGTH)

@@ -7,11 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from deepseek_lab.command_line.outcome import say
 from deepseek_lab.config import ConfigError
 from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.serving.access import Access, access, read_key
 from deepseek_lab.serving.limits import Limits
-from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, sampling_of
+from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, own_defaults_line, sampling_of
 
 
 def check_serving(cfg: DictConfig) -> None:
@@ -67,7 +68,10 @@ def serve(cfg: DictConfig) -> None:
         speaker = _loaded(cfg)
         speaker.chat.opens_thought()  # a template that cannot be rendered is said now, not to every client
         thread = EngineThread(speaker.engine, limits.queue)
-        service = Service(speaker, thread, limits, sampling_of(cfg))
+        limits = limits.with_own_length(speaker.generation.max_new_tokens)
+        service = Service(speaker, thread, limits, sampling_of(cfg, own=speaker.generation))
+        if line := own_defaults_line(cfg, speaker.generation):
+            say(line, "note")
         settings = uvicorn.Config(
             make_app(service, access_of(cfg), limits),
             http=impatient_protocol(limits.idle_seconds),

@@ -12,6 +12,7 @@ from deepseek_lab.experiment.finished import FinishedRun, device_of, model_at
 from deepseek_lab.experiment.published import PublishedModel
 from deepseek_lab.generation import Engine, Sampling
 from deepseek_lab.text.chat import Chat
+from deepseek_lab.text.generation_defaults import GENERATION, GenerationDefaults
 from deepseek_lab.text.tokenizer import Tokenizer
 
 SAMPLING_KNOBS = tuple(field.name for field in fields(Sampling))
@@ -50,6 +51,11 @@ class Speaker:
     max_seq_len: int
 
     @property
+    def generation(self) -> GenerationDefaults:
+        """How the model's files want it to be sampled."""
+        return self.tokenizer.generation
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """Ids that end a turn."""
         return self.chat.stop_ids
@@ -68,21 +74,35 @@ def engine_config(cfg: DictConfig) -> EngineConfig:
         raise error.at("engine") from None
 
 
-def sampling_of(cfg: DictConfig) -> Sampling:
-    """The sampling knobs of a script. Raises ConfigError in one line."""
-    for name in SAMPLING_KNOBS:
-        value = cfg[name]
+def sampling_of(cfg: DictConfig, fallback: Sampling | None = None, own: GenerationDefaults | None = None) -> Sampling:
+    """The sampling knobs of a script; null takes the model's own value, else that of `fallback`.
+
+    own: what the model's files say; its top_k is turned off by top_k=0. Raises ConfigError in one line.
+    """
+    values = dict(vars(fallback or Sampling())) | (own.sampling if own else {})
+    typed = {name: cfg[name] for name in SAMPLING_KNOBS if cfg[name] is not None}
+    for name, value in typed.items():
         whole = name == "top_k"
-        if whole and value is None:
-            continue
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise ConfigError(f"must be {'an integer or null' if whole else 'a number'}, not {value!r}", name)
-    sampling = Sampling(**{name: cfg[name] for name in SAMPLING_KNOBS})
+            raise ConfigError(f"must be {'an integer or null' if whole else 'a number or null'}, not {value!r}", name)
+    if typed.get("top_k") in (0, -1):
+        typed["top_k"] = None
+    sampling = Sampling(**(values | typed))
     try:
         sampling.check()
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return sampling
+
+
+def own_defaults_line(cfg: DictConfig, own: GenerationDefaults) -> str | None:
+    """What of the model's generation_config.json counts because nothing was typed, and what of it is not used."""
+    taken = {name: value for name, value in own.sampling.items() if cfg.get(name) is None}
+    if own.max_new_tokens is not None and "max_new_tokens" in cfg and cfg.max_new_tokens is None:
+        taken["max_new_tokens"] = own.max_new_tokens
+    parts = [", ".join(f"{name}={value}" for name, value in taken.items())] if taken else []
+    parts += [f"not used: {', '.join(own.unused)}"] if own.unused else []
+    return f"from the model's {GENERATION}: {'; '.join(parts)}" if parts else None
 
 
 def load_speaker(cfg: DictConfig, run: FinishedRun | PublishedModel | None = None) -> Speaker:

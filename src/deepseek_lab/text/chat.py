@@ -122,10 +122,11 @@ class Chat:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Ids that end a turn: the end of the text, of the turn, or the other's turn."""
+        """Ids that end a turn: the end of the text, of the turn, what the model's files name, or the other's turn."""
         ids = self.tokenizer.special_ids
         ends = [USER, *(self._marks.end.values() if self._marks else ())]
-        return frozenset({self.tokenizer.eos_id, *(ids[name] for name in ends if name in ids)})
+        own = {self.tokenizer.eos_id, *self.tokenizer.generation.end_ids}
+        return frozenset({*own, *(ids[name] for name in ends if name in ids)})
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of `text` without any control token."""

@@ -6,7 +6,9 @@ AutoTokenizer; the third is a file of its own, or a text in the second (older fo
 
 import json
 from pathlib import Path
+from typing import Any
 
+from deepseek_lab.text.generation_defaults import GENERATION
 from deepseek_lab.text.special_names import FILE, TEMPLATE
 from deepseek_lab.text.tokenizer import Tokenizer
 
@@ -27,9 +29,13 @@ def write_tokenizer_files(folder: Path, tokenizer: Tokenizer, template: str, lon
     (folder / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
     (folder / FILE).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    if generation := tokenizer.generation_file():
+        (folder / GENERATION).write_text(generation, encoding="utf-8")
 
 
-def token_ids(tokenizer: Tokenizer) -> dict[str, int | None]:
-    """bos_token_id, eos_token_id and pad_token_id, as a config.json has them."""
+def token_ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """bos_token_id, eos_token_id and pad_token_id, as a config.json has them: several ends as a list."""
     names = tokenizer.names.as_published()
-    return {f"{kind}_token_id": tokenizer.special_ids.get(names[f"{kind}_token"]) for kind in ("bos", "eos", "pad")}
+    ids = {f"{kind}_token_id": tokenizer.special_ids.get(names[f"{kind}_token"]) for kind in ("bos", "eos", "pad")}
+    others = sorted(tokenizer.generation.end_ids - {tokenizer.eos_id})
+    return {**ids, **({"eos_token_id": [tokenizer.eos_id, *others]} if others else {})}

@@ -14,10 +14,12 @@ Left out: normalisation and byte fallback (not needed over bytes), truncation, p
 """
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -28,6 +30,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
 from deepseek_lab.text.control_tokens import is_control, with_control_tokens_flagged
+from deepseek_lab.text.generation_defaults import GENERATION, GenerationDefaults, generation_beside
 from deepseek_lab.text.special_names import TEMPLATE, SpecialNames, own_template
 
 END_OF_TEXT = "<｜end▁of▁sentence｜>"
@@ -89,6 +92,8 @@ class Tokenizer:
         self.names = names or SpecialNames()
         self.chat_template: str | None = None
         """The template that came with a published tokenizer; conversations are written by it."""
+        self.generation = GenerationDefaults()
+        """How the published model that it came with wants to be sampled."""
         # Not part of the saved json: without it a text that spells a special token would become one.
         self._inner.encode_special_tokens = True
         added = [(str(t.content), int(i), t.special) for i, t in self._inner.get_added_tokens_decoder().items()]
@@ -102,7 +107,14 @@ class Tokenizer:
         """What a published model expects before every text: its token of beginning, or nothing (all of our own)."""
         if self.names.add_begin and self.names.begin in self.special_ids:
             return (self.special_ids[self.names.begin],)
-        return tuple(self._inner.encode("").ids)
+        text = self._inner.encode("a")  # a token of the end may stand behind it
+        before = takewhile(bool, text.special_tokens_mask)
+        return tuple(text.ids[: sum(1 for _ in before)])
+
+    @property
+    def before_id(self) -> int:
+        """The token right before a text: the last of the prefix, or in packed training the end of the one before."""
+        return self.prefix_ids[-1] if self.prefix_ids else self.eos_id
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without any special token."""
@@ -156,6 +168,16 @@ class Tokenizer:
             self.names.save_beside(Path(path))
         if self.chat_template is not None:
             Path(path).with_name(TEMPLATE).write_text(self.chat_template, encoding="utf-8")
+        if content := self.generation_file():
+            Path(path).with_name(GENERATION).write_text(content, encoding="utf-8")
+
+    def generation_file(self) -> str | None:
+        """What generation_config.json holds of this tokenizer's model; None where nothing is known."""
+        if self.generation == GenerationDefaults():
+            return None
+        ends = sorted({self.eos_id, *self.generation.end_ids} - {self.eos_id})
+        named = {"eos_token_id": [self.eos_id, *ends] if ends else self.eos_id}
+        return json.dumps({**self.generation.values, **named}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -166,7 +188,7 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_str(text if names is None else with_control_tokens_flagged(text))
             built = cls(inner, names)
             built.token_bytes()
-            built.chat_template = own_template(path.parent)
+            built.chat_template, built.generation = own_template(path.parent), generation_beside(path.parent)
             return built
         except DataError:
             raise

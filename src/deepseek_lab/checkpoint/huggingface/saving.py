@@ -44,7 +44,7 @@ def save_pretrained(
     fp8: bool = False,
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
-    tokens: dict[str, int | None] | None = None,
+    tokens: dict[str, Any] | None = None,
     beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes config.json, generation_config.json and the weights.
@@ -89,7 +89,7 @@ def _require_whole(model: nn.Module) -> None:
 
 
 def _config(
-    model: Transformer, origin: Origin, dtype: torch.dtype | None, fp8: bool, tokens: dict[str, int | None] | None
+    model: Transformer, origin: Origin, dtype: torch.dtype | None, fp8: bool, tokens: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The config.json: the network, and what the folder it came from said beside."""
     config = published_config(model.config, origin.config.get("model_type"))
