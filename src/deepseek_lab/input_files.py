@@ -27,6 +27,20 @@ _MARKS_OF_OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 ROWS = frozenset({".jsonl"})
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def require_fetched(path: Path) -> None:
+    """Raises DataError for what Git LFS leaves in the place of a large file until it is fetched."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_POINTER))
+    except OSError:  # whoever reads it says so
+        return
+    if begins == _POINTER:
+        raise DataError(f"{printable(path)} is a pointer of Git LFS, not the file: git lfs pull fetches it")
+
+
 def kind_of(path: Path) -> str:
     """The suffix in small letters, that of the content where it is compressed: `.txt` of `a.TXT.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -236,6 +250,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, without their compression."""
     if not file.is_dir() and file.exists() and not file.is_file():
         raise DataError(f"{printable(file)} is no file")
+    require_fetched(file)
     with file.open("rb") as raw:
         packed = raw.peek(2)[:2] == _GZIP_MAGIC  # begins no UTF-8 text
     if not packed and file.suffix.lower() == GZIP and file.stat().st_size:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from deepseek_lab.checkpoint.gguf_file import GgufFile
+from deepseek_lab.checkpoint.huggingface import load_pretrained
 from deepseek_lab.checkpoint.located import (
     checkpoint_name,
     checkpoints_in,
@@ -15,7 +17,12 @@ from deepseek_lab.checkpoint.located import (
     model_name,
     require_located,
 )
+from deepseek_lab.checkpoint.native import read_checkpoint
 from deepseek_lab.config import DataError
+from deepseek_lab.experiment.published import PublishedModel
+from deepseek_lab.input_files import rows
+from tests.published_folders import theirs_of, write
+from tests.text.test_published_files import published
 
 
 def test_checkpoints_sort_by_step_and_strangers_are_left_out(tmp_path: Path) -> None:
@@ -82,3 +89,34 @@ def test_only_what_could_be_read_is_let_through(tmp_path: Path, monkeypatch: Any
         require_located(name)
     with pytest.raises(DataError, match="holds no checkpoint"):
         require_located("empty")
+
+
+def test_an_adapter_is_named_with_the_model_it_changes(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base", "peft_type": "LORA"}')
+    (tmp_path / "adapter_model.safetensors").touch()
+    for read in (located, require_located):
+        with pytest.raises(DataError, match=r"is an adapter \(PEFT\) of owner/base, not a model; merge them"):
+            read(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")  # a whole model whose adapter lies beside it
+    assert located(str(tmp_path)) == tmp_path
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path, name):
+    write(theirs_of("llama", vocab_size=264), tmp_path)
+    published(tmp_path, {"</s>": True}, eos_token="</s>")
+    (tmp_path / name).write_text(POINTER)
+    found = PublishedModel(tmp_path)
+    with pytest.raises(DataError, match=rf"{name} is a pointer of Git LFS, not the file: git lfs pull fetches it"):
+        (found.tokenizer() if name.startswith("tokenizer") else load_pretrained(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a.gguf", "step_00000001.ckpt", "rows.jsonl"])
+def test_other_files_may_be_such_pointers_too(tmp_path, name):
+    (tmp_path / name).write_text(POINTER)
+    read = {"a.gguf": GgufFile, "step_00000001.ckpt": read_checkpoint, "rows.jsonl": lambda file: list(rows([file]))}
+    with pytest.raises(DataError, match=f"{name} is a pointer of Git LFS"):
+        read[name](tmp_path / name)

@@ -17,6 +17,7 @@ from deepseek_lab.checkpoint.huggingface.families import read_family
 from deepseek_lab.checkpoint.huggingface.keys import Place, places, tensors_of
 from deepseek_lab.checkpoint.huggingface.loading import allocate
 from deepseek_lab.config import ConfigError, DataError
+from deepseek_lab.input_files import require_fetched
 from deepseek_lab.model.transformer import Transformer
 
 _SIZES = {
@@ -57,6 +58,7 @@ class GgufFile:
         from gguf import GGUFReader
 
         self.path = path
+        require_fetched(path)
         try:
             reader = GGUFReader(path)
             self.fields = {name: field.contents() for name, field in reader.fields.items()}

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deepseek_lab.checkpoint.hub import fetched, is_hub_name, name_in_cache
+from deepseek_lab.checkpoint.huggingface.plain_json import read_json
 from deepseek_lab.config import DataError, nearest
 
 _FILE = re.compile(r"step_(\d+)\.ckpt")
@@ -19,13 +20,27 @@ def located(path: str) -> Path:
     """Where it lies; a name on the hub is fetched. Raises DataError, with the nearest name, for what is nowhere."""
     place = Path(path).expanduser()
     if place.exists():
+        _require_no_adapter(place)
         return place
     if (packaged := _in_package(path)) is not None:
         return packaged
     if is_hub_name(path):
-        return fetched(path)
+        _require_no_adapter(folder := fetched(path))
+        return folder
     beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
     raise DataError(f"{place}: no such run folder or checkpoint{nearest(place.name, beside)}")
+
+
+def _require_no_adapter(place: Path) -> None:
+    """Raises DataError, with what to do, for the folder of an adapter (PEFT): it holds changes of another model."""
+    path = place / "adapter_config.json"
+    if not path.is_file() or (place / "config.json").is_file():
+        return
+    base = read_json(path).get("base_model_name_or_path")
+    raise DataError(
+        f"{place}: is an adapter (PEFT) of {str(base)[:200]}, not a model; merge them first: "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
+    )
 
 
 def model_name(path: str, folder: Path) -> str:

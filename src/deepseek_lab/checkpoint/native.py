@@ -24,6 +24,7 @@ from torch import Tensor
 from deepseek_lab.checkpoint.first_rank import are_unread, leave_unread
 from deepseek_lab.checkpoint.located import latest_checkpoint
 from deepseek_lab.config import ConfigError, DataError, nearest
+from deepseek_lab.input_files import require_fetched
 from deepseek_lab.model import attention, ffn
 from deepseek_lab.model.mtp import MultiTokenPrediction
 from deepseek_lab.model.rope import RopeConfig
@@ -116,6 +117,7 @@ def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     mapped: a tensor's numbers are read when something looks at them, from the file, which has to stay as it is
     Raises DataError, in one line, for a missing, truncated or foreign file.
     """
+    require_fetched(path)
     require_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -33,7 +33,7 @@ from deepseek_lab.command_line.run_lock import hold
 from deepseek_lab.command_line.shared_store import share_store
 from deepseek_lab.command_line.slurm import folder_of_this_job, note_job, requeued_in_time
 from deepseek_lab.command_line.stale import treat_stale
-from deepseek_lab.command_line.terminal import lasting_terminal
+from deepseek_lab.command_line.terminal import lasting_terminal, plain_warnings
 from deepseek_lab.command_line.typed_paths import usable_overrides
 from deepseek_lab.command_line.unread import unread_sheet_keys
 from deepseek_lab.command_line.waiting import wait_asleep_if_busy
@@ -274,7 +274,7 @@ def answered(command: Callable[[], int], stdout_is_the_result: bool = False) -> 
     watch()
     register_resolvers()
     share_store()
-    with lasting_terminal(stdout_is_the_result) as terminal:
+    with lasting_terminal(stdout_is_the_result) as terminal, plain_warnings():
         code = _answered(command)
         if lost := terminal.lost_output():
             say(lost, "error" if stdout_is_the_result else "warning")

@@ -15,6 +15,7 @@ import io
 import os
 import select
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -58,6 +59,24 @@ class Terminal:
         if error is None or error.errno in (errno.EPIPE, errno.EIO):
             return None
         return f"the output could not be written ({error.strerror})"
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """A block in which a warning of this project is one line; those of libraries keep their place in the code."""
+    library = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        own = "deepseek_lab" in filename
+        return f"warning: {message}\n" if own else library(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = library
 
 
 @contextlib.contextmanager

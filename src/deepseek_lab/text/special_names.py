@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError
+from deepseek_lab.input_files import require_fetched
 
 FILE = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
@@ -73,6 +74,7 @@ def own_template(folder: Path) -> str | None:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError naming the file."""
+    require_fetched(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from deepseek_lab.config import CheckedConfig, ConfigError, DataError
+from deepseek_lab.input_files import require_fetched
 from deepseek_lab.text.control_tokens import is_control, with_control_tokens_flagged
 from deepseek_lab.text.generation_defaults import GENERATION, GenerationDefaults, generation_beside
 from deepseek_lab.text.special_names import TEMPLATE, SpecialNames, own_template
@@ -183,6 +184,7 @@ class Tokenizer:
     def load(cls, path: str | Path) -> Self:
         """Reads what `save` wrote, or published files; raises DataError when it is no tokenizer over bytes."""
         path, names = Path(path), SpecialNames.beside(Path(path))
+        require_fetched(path)
         try:
             text = path.read_text(encoding="utf-8")
             inner = tokenizers.Tokenizer.from_str(text if names is None else with_control_tokens_flagged(text))

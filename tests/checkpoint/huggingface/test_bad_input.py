@@ -150,7 +150,6 @@ def test_stale_buffers_are_passed_over(folder):
         ({"moe_layer_freq": 2}, "moe_layer_freq is 2"),
         ({"quantization_config": {"quant_method": "gptq"}}, "'gptq'"),
         ({"num_nextn_predict_layers": 2}, "model.layers.4"),
-        ({"num_nextn_predict_layers": 0}, "no part of its config"),
         ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "never run"),
         ({"auto_map": {"AutoModelForCausalLM": "evil/repo--modeling_deepseek.Model"}}, "never run"),
         ({"auto_map": "evil.Model"}, "auto_map is no object"),
@@ -255,7 +254,7 @@ def corrupt(folder, draw):
     path.write_bytes(content)
 
 
-@pytest.mark.filterwarnings("ignore:.*differs from the main model's")
+@pytest.mark.filterwarnings("ignore:.*differs from the main model's", "ignore:.*not promised by")
 def test_two_hundred_corruptions_load_right_or_are_refused_in_one_line(sound, tmp_path):
     """Tensors keep the names and shapes of the sound folder, or one line says what is wrong."""
     shapes = {name: tensor.shape for name, tensor in load_pretrained(sound / "single").state_dict().items()}
@@ -270,7 +269,10 @@ def test_two_hundred_corruptions_load_right_or_are_refused_in_one_line(sound, tm
             line = str(error)
             refused.append(str(folder) in line and "\n" not in line)
         else:
-            assert {name: tensor.shape for name, tensor in model.state_dict().items()} == shapes
+            found = {name: tensor.shape for name, tensor in model.state_dict().items()}
+            lacks = shapes.keys() - found.keys()  # MTP layers that a spoilt config does not promise any more
+            assert found == {name: shape for name, shape in shapes.items() if name not in lacks}
+            assert all(name.startswith("mtp.") for name in lacks)
             assert model(torch.arange(5)[None]).logits.shape == (1, 5, 97)
         shutil.rmtree(folder)
     assert all(refused)

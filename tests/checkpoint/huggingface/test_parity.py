@@ -8,6 +8,7 @@ import transformers
 from safetensors.torch import save_file
 
 from deepseek_lab.checkpoint.huggingface import load_pretrained, save_pretrained
+from deepseek_lab.config import DataError
 from deepseek_lab.generation import generate
 from tests.model.tiny import build, mixture
 from tests.published_folders import (
@@ -212,3 +213,41 @@ def test_a_mixture_without_shared_experts(tmp_path):
     config = {"n_shared_experts": 0, "n_dense_layers": 1}
     save_pretrained(build(ffn=mixture(**config)), tmp_path)
     assert load_pretrained(tmp_path).blocks[1].ffn.shared is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_head_that_a_config_ties_and_the_file_does_not_is_its_own(kind, tmp_path):
+    """What is left when an adapter of the head was merged into a tied model."""
+    write(theirs_of(kind, tie_word_embeddings=True, num_key_value_heads=2), tmp_path / "there")
+    tensors = tensors_of(tmp_path / "there")
+    merged = tensors["model.embed_tokens.weight"] + torch.randn_like(tensors["model.embed_tokens.weight"])
+    save_file(tensors | {"lm_head.weight": merged}, tmp_path / "there" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(UserWarning, match=r"lm_head\.weight differs from the embedding that its config ties it to"):
+        model = load_pretrained(tmp_path / "there")
+    assert torch.equal(model.head.weight, merged)
+    assert torch.equal(model.embedding.weight, tensors["model.embed_tokens.weight"])
+    save_pretrained(model, tmp_path / "back")
+    assert torch.equal(tensors_of(tmp_path / "back")["lm_head.weight"], merged)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back").eval()
+    ids_BT = torch.arange(12)[None]
+    torch.testing.assert_close(logits_of(model, ids_BT), logits_of(theirs, ids_BT), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("promised", "passed_over"), [(None, "3, 4"), (0, "3, 4"), (1, "4")])
+def test_mtp_layers_that_nobody_promised_are_passed_over(promised, passed_over, tmp_path):
+    write_with_mtp(tmp_path, depth=2)
+    edit_config(tmp_path, num_nextn_predict_layers=... if promised is None else promised)
+    with pytest.warns(UserWarning, match=f"MTP layer {passed_over} is stored, but not promised"):
+        model = load_pretrained(tmp_path)
+    assert model.config.mtp.depth == (promised or 0)
+    edit_config(tmp_path, num_nextn_predict_layers=2)
+    whole = load_pretrained(tmp_path)
+    ids_BT = torch.arange(12)[None]
+    torch.testing.assert_close(logits_of(model, ids_BT), logits_of(whole, ids_BT), atol=0, rtol=0)
+
+
+def test_a_layer_behind_the_last_that_is_no_mtp_module_is_refused(tmp_path):
+    write(theirs_of("deepseek_v3", num_hidden_layers=4), tmp_path)
+    edit_config(tmp_path, num_hidden_layers=3, num_nextn_predict_layers=...)
+    with pytest.raises(DataError, match=r"model\.layers\.3\..* is no part of its config's network"):
+        load_pretrained(tmp_path)

@@ -150,3 +150,46 @@ def test_blocks_of_another_width_are_widened_but_not_kept(tmp_path):
     assert torch.equal(load_pretrained(tmp_path).blocks[1].ffn.down.weight, reference(narrow, scale, 16))
     with pytest.raises(DataError, match="blocks of 16 columns cannot be kept"):
         load_pretrained(tmp_path, keep_fp8=True)
+
+
+def test_scales_that_are_powers_of_two_in_a_byte(tmp_path):
+    """`scale_fmt: ue8m0` with scales stored as such (float8_e8m0fnu)."""
+    save_pretrained(load_pretrained(write(theirs_of("deepseek_v3"), tmp_path / "wide")), tmp_path / "fp8", fp8=True)
+    tensors = load_file(tmp_path / "fp8" / "model.safetensors")
+    powers = {name: t.log2().ceil().exp2() if name.endswith("_scale_inv") else t for name, t in tensors.items()}
+    bytes_ = {name: t.to(torch.float8_e8m0fnu) if name.endswith("_scale_inv") else t for name, t in powers.items()}
+    assert any(t.dtype == torch.float8_e8m0fnu for t in bytes_.values())
+    for keep_fp8 in (False, True):
+        found = []
+        for content in (powers, bytes_):
+            save_file(content, tmp_path / "fp8" / "model.safetensors")
+            found.append(load_pretrained(tmp_path / "fp8", keep_fp8=keep_fp8).state_dict())
+        assert all(torch.equal(found[0][name].float(), found[1][name].float()) for name in found[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (
+            {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            r"not 'bitsandbytes \(load_in_4bit\)'; take the ",
+        ),
+        ({"_load_in_8bit": True, "_load_in_4bit": False}, r"not 'bitsandbytes \(_?load_in_8bit\)'"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, r"not 'bitsandbytes \(load_in_8bit\)'"),
+        ({"bits": 4, "group_size": 128}, "not 'a config that names no quant_method"),
+        ({"quant_method": "gptq", "bits": 4}, r"not 'gptq'; .*model.dequantize\(\) and save_pretrained"),
+        ("int8", "must be an object, not 'int8'"),
+    ],
+)
+def test_other_quantisations_are_named_with_the_next_step(config, named, tmp_path):
+    write(theirs_of("llama"), tmp_path)
+    edit_config(tmp_path, quantization_config=config)
+    with pytest.raises(DataError, match=named):
+        load_pretrained(tmp_path)
+
+
+def test_a_config_that_quantises_nothing_is_none(tmp_path):
+    write(theirs_of("llama"), tmp_path)
+    plain = load_pretrained(tmp_path).state_dict()
+    edit_config(tmp_path, quantization_config={"load_in_4bit": False, "load_in_8bit": False, "llm_int8_threshold": 6.0})
+    assert all(torch.equal(value, plain[name]) for name, value in load_pretrained(tmp_path).state_dict().items())

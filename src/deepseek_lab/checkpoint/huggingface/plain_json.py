@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_lab.config import DataError
+from deepseek_lab.input_files import require_fetched
 
 
 class NotPlainJson(ValueError):
@@ -30,6 +31,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file. Raises DataError naming the file."""
+    require_fetched(path)
     try:
         return parse(path.read_bytes())
     except OSError as error:

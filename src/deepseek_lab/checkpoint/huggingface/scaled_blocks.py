@@ -42,13 +42,32 @@ class BlockFormat:
 RELEASED = BlockFormat(128, 128)
 
 
+UNQUANTISED = "none"
+
+
+def _method(config: dict[str, Any]) -> str:
+    """What a config says of its weights; old ones of bitsandbytes name no method, and may quantise nothing."""
+    bits = [name for name in ("load_in_4bit", "load_in_8bit") if name in config or f"_{name}" in config]
+    asked = [name for name in bits if config.get(name) or config.get(f"_{name}")]
+    if bits and config.get("quant_method") in (None, "bitsandbytes"):
+        return f"bitsandbytes ({asked[0]})" if asked else UNQUANTISED
+    return str(config.get("quant_method") or f"a config that names no quant_method but {', '.join(sorted(config))}")
+
+
 def block_format(config: Any, where: str) -> BlockFormat | None:
     """What `quantization_config` says; None without one. Raises DataError for a form that is not FP8 in blocks."""
     if config is None:
         return None
-    if not isinstance(config, dict) or config.get("quant_method") != "fp8":
-        method = config.get("quant_method") if isinstance(config, dict) else config
-        raise DataError(f"{where}: quantization_config: only fp8 in blocks is read, not {str(method)[:40]!r}")
+    if not isinstance(config, dict):
+        raise DataError(f"{where}: quantization_config must be an object, not {str(config)[:40]!r}")
+    method = _method(config)
+    if method == UNQUANTISED:
+        return None
+    if method != "fp8":
+        raise DataError(
+            f"{where}: quantization_config: only fp8 in blocks is read, not {method[:40]!r}; take the folder before "
+            "it was quantised, or save one: transformers' model.dequantize() and save_pretrained(folder)"
+        )
     size = config.get("weight_block_size")
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and 0 < n <= 2**20 for n in size):
         raise DataError(f"{where}: quantization_config.weight_block_size must be two sizes, not {str(size)[:40]!r}")

@@ -1,6 +1,8 @@
 """A published folder before any number is read: its config, its tensors, and how the two fit each other."""
 
-from dataclasses import dataclass
+import re
+import warnings
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from deepseek_lab.config import ConfigError, DataError, nearest
 from deepseek_lab.model.transformer import Transformer
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+HEAD = "lm_head.weight"
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,29 @@ class Source:
             self.config: Transformer.Config = read_family(self.values, str(where), self._mtp_depth())
         except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody foresaw
             raise DataError(f"{where}: describes no network ({str(error).splitlines()[0][:120]})") from None
+        if self.config.tie_embeddings and self._head_is_its_own():
+            self.config = replace(self.config, tie_embeddings=False)
+            warnings.warn(
+                f"{path}: {HEAD} differs from the embedding that its config ties it to, and is read as it is stored",
+                stacklevel=2,
+            )
+
+    def _head_is_its_own(self) -> bool:
+        """Whether a head is stored whose numbers are not the embedding's."""
+        names = [self.stored(name) for name in (HEAD, "model.embed_tokens.weight")]
+        if not all(name in self.folder for name in names):
+            return False
+        head, embedding = (self.folder.entry(name) for name in names)
+        if head.shape != embedding.shape or not {head.dtype, embedding.dtype} <= set(FLOATS):
+            return False  # which `compare` says
+        wide = torch.promote_types(head.dtype, embedding.dtype)
+        return not torch.equal(*(self.folder.read(name).to(wide) for name in names))
+
+    def _spare_layers(self) -> set[int]:
+        """MTP layers that are stored behind what the config promises."""
+        found = (_LAYER.fullmatch(self.wrapping.inner(name)) for name in self.folder.names)
+        mtp = {int(match[1]) for match in found if match and match[2] == "eh_proj.weight"}
+        return {layer for layer in mtp if layer >= self.config.n_layers + self.config.mtp.depth}
 
     def _require_countable(self, where: str) -> None:
         """More layers or experts than there are tensors are not even built on `meta`."""
@@ -92,7 +119,7 @@ class Source:
         """Published name -> ours, of tensors that stand in the folder a second time."""
         twice = dict(copies(self.config.n_layers, self.config.mtp.depth))
         if self.config.tie_embeddings:
-            twice["lm_head.weight"] = "embedding.weight"
+            twice[HEAD] = "embedding.weight"
         return twice
 
     @property
@@ -117,13 +144,16 @@ class Source:
         wanted = {name: tuple(place.view(tensors[place.ours]).shape) for name, place in self.places.items()}
         wanted |= {name: tuple(tensors[ours].shape) for name, ours in self.copies.items() if ours in tensors}
         wrong = [problem for name in wanted if name in found if (problem := self._problem(found[name], wanted[name]))]
+        spare = self._spare_layers()
         rest = [n for n in found if n not in wanted and n not in self.copies and not self._is_scale(found[n])]
-        over = [found[name] for name in rest if self._passed_over(name, found[name])]
-        unexpected = [found[name] for name in rest if not self._passed_over(name, found[name])]
+        over = [found[name] for name in rest if self._passed_over(name, found[name], spare)]
+        unexpected = [found[name] for name in rest if not self._passed_over(name, found[name], spare)]
         return Comparison(missing, unexpected, wrong, over + [found[n] for n in self.copies if n in found])
 
-    def _passed_over(self, inner: str, stored: str) -> bool:
-        return bool(STALE.fullmatch(inner)) or self.wrapping.is_foreign(stored)
+    def _passed_over(self, inner: str, stored: str, spare: set[int]) -> bool:
+        layer = _LAYER.fullmatch(inner)
+        known = bool(STALE.fullmatch(inner)) or self.wrapping.is_foreign(stored)
+        return known or (layer is not None and int(layer[1]) in spare)
 
     def _is_scale(self, stored: str) -> bool:
         weight = stored.removesuffix(SCALE) + ".weight"
@@ -142,13 +172,19 @@ class Source:
         if scale not in self.folder:
             return f"{name} has no {scale.rpartition('.')[2]} beside it"
         given = self.folder.entry(scale)
-        if given.shape != self.blocks.scale_shape(shape) or given.dtype not in FLOATS:
+        if given.shape != self.blocks.scale_shape(shape) or given.dtype not in (*FLOATS, torch.float8_e8m0fnu):
             return f"{scale} is {list(given.shape)}, which does not cover the blocks of {list(shape)}"
         return None
 
     def require_fit(self) -> None:
         """Raises DataError, in one line, for weights that are not those of the config."""
         seen = self.compare()
+        if spare := self._spare_layers():
+            layers = ", ".join(map(str, sorted(spare)))
+            warnings.warn(
+                f"{self.path}: MTP layer {layers} is stored, but not promised by num_nextn_predict_layers: passed over",
+                stacklevel=2,
+            )
         if seen.wrong:
             raise DataError(f"{self.path}: {seen.wrong[0]}{_more(seen.wrong)}")
         if seen.missing:

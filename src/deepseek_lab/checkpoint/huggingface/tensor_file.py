@@ -22,6 +22,7 @@ from torch import Tensor
 from deepseek_lab.checkpoint.atomic import write_atomically
 from deepseek_lab.checkpoint.huggingface.plain_json import NotPlainJson, parse
 from deepseek_lab.config import DataError
+from deepseek_lab.input_files import require_fetched
 
 DTYPES = {
     "F64": torch.float64,
@@ -64,6 +65,7 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        require_fetched(path)
         try:
             self._file: BinaryIO = path.open("rb", buffering=0)
         except OSError as error:
