@@ -70,8 +70,6 @@ def serve(cfg: DictConfig) -> None:
         thread = EngineThread(speaker.engine, limits.queue)
         limits = limits.with_own_length(speaker.generation.max_new_tokens)
         service = Service(speaker, thread, limits, sampling_of(cfg, own=speaker.generation))
-        if line := own_defaults_line(cfg, speaker.generation):
-            say(line, "note")
         settings = uvicorn.Config(
             make_app(service, access_of(cfg), limits),
             http=impatient_protocol(limits.idle_seconds),
@@ -86,6 +84,8 @@ def serve(cfg: DictConfig) -> None:
             timeout_graceful_shutdown=5,
         )
         print(_ready(cfg.host, listening, speaker.name), flush=True)
+        if line := own_defaults_line(cfg, speaker.generation):
+            say(line, "note")
         uvicorn.Server(settings).run(sockets=[listening])
 
 

@@ -19,7 +19,7 @@ GENERATION = "generation_config.json"
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty")
 _WHOLE = ("top_k", "max_new_tokens")
 _SAMPLED = (*_NUMBERS, *_WHOLE)
-_NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "early_stopping": False}
+_NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True}
 _SILENT = (
     *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"),
     *("do_sample", "max_length"),  # a length with the prompt in it, 20 where nobody thought of it
@@ -52,7 +52,7 @@ class GenerationDefaults:
         """Fields that would change a response and that nothing here reads."""
         said = {name: value for name, value in self.values.items() if not name.startswith("_")}
         read = {*_SILENT, *_SAMPLED}
-        return sorted(name for name, v in said.items() if name not in read and v not in (None, _NEUTRAL.get(name)))
+        return sorted(name for name, v in said.items() if name not in read and v not in (None, False, _NEUTRAL.get(name)))
 
 
 def generation_beside(folder: Path) -> GenerationDefaults:
