@@ -1,9 +1,15 @@
 """Questions as data: which are asked is a pure function of (seed, iteration)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from deepseek_lab.config import ConfigError
+from deepseek_lab.data.prompts import PromptData
+from deepseek_lab.text.chat import Chat, Message
+from deepseek_lab.text.question_prompt import QuestionPrompt
+from tests.text.test_published_files import CHATML_TOKENS, published
 from tiny_policy import prompt_data
 
 
@@ -41,3 +47,23 @@ def test_the_manifest_names_questions_prompt_and_tokenizer():
 def test_more_questions_an_iteration_than_there_are():
     with pytest.raises(ConfigError, match="more than the 12 questions"):
         prompt_data(batch_size=13)
+
+
+def test_questions_are_put_in_the_template_that_came_with_the_model(tmp_path):
+    """Training, preflight and validation put them as evaluation does; the manifest tells templates apart."""
+    hashes = set()
+    for template in (
+        None,
+        "{{ messages[0].content }}?<|im_start|>",
+        "{% for m in messages %}{{ m.content }}!{% endfor %}",
+    ):
+        given = {} if template is None else {"chat_template": template}
+        tokenizer = published(tmp_path, CHATML_TOKENS, eos_token="<|im_end|>", **given)
+        plain = prompt_data()
+        config = replace(plain.config, prompt=QuestionPrompt.Config(chat=True))
+        data = PromptData(config, plain.task, tokenizer, seed=1)
+        question = data.held_out[0].question
+        asked = Chat(tokenizer, template).encode([Message(role="user", content=question)])
+        assert data.sample_prompt() == asked
+        hashes.add(data.manifest["hash"])
+    assert len(hashes) == 3

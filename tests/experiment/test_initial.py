@@ -12,10 +12,18 @@ from deepseek_lab.command_line.composition import Composer
 from deepseek_lab.command_line.jobs import task_config
 from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.configs import read_configs
-from deepseek_lab.experiment.initial import shared_tokenizer, started_model, take_head, tokenizer_of
+from deepseek_lab.experiment.initial import (
+    keep_text_and_shape,
+    shared_tokenizer,
+    started_model,
+    take_head,
+    tokenizer_of,
+)
 from deepseek_lab.model.rope import RopeConfig
 from deepseek_lab.model.value_head import ValueModel
-from deepseek_lab.text.tokenizer import BytePairEncoding
+from deepseek_lab.text.chat import Chat
+from deepseek_lab.text.tokenizer import BytePairEncoding, Tokenizer
+from tests.text.test_published_files import CHATML_TOKENS, published
 from tiny_run import tiny_config, tiny_stage, tiny_trainer
 
 TOKENIZER = BytePairEncoding.Config(vocab_size=290).build(["def f(x):\n    return x + x\n"] * 9)
@@ -99,3 +107,16 @@ def test_student_and_teacher_share_a_tokenizer_or_are_refused(run, tmp_path):
     BytePairEncoding.Config(vocab_size=280).build(["another text\n"]).save(tmp_path / "tokenizer.json")
     with pytest.raises(ConfigError, match="another tokenizer"):
         shared_tokenizer([str(folder), str(tmp_path)])
+
+
+@pytest.mark.parametrize("own_turns", [False, True])
+def test_a_run_keeps_the_chat_template_that_came_with_its_tokenizer(tmp_path, own_turns):
+    """Unless it learnt conversations, which are written in the marks of the tokenizer's family."""
+    for name in ("there", "run"):
+        (tmp_path / name).mkdir()
+    tokenizer = published(tmp_path / "there", CHATML_TOKENS, eos_token="<|im_end|>", chat_template="its own")
+    keep_text_and_shape(tmp_path / "run", tokenizer, None, own_turns)
+    again = Tokenizer.load(tmp_path / "run" / "tokenizer.json")
+    assert again.fingerprint() == tokenizer.fingerprint()
+    assert again.chat_template == (None if own_turns else "its own")
+    assert Chat(again).template.startswith("{% for message" if own_turns else "its own")

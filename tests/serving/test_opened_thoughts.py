@@ -8,6 +8,7 @@ import io
 import json
 import runpy
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def scripted(folder):
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
         model.lm_head.weight.zero_()
-        for token, following in zip(said, said[1:], strict=False):
+        for token, following in pairwise(said):
             model.lm_head.weight[following, token] = 10.0
     write(model, folder)
     return folder
@@ -95,7 +96,7 @@ def test_of_a_file_and_outside_of_a_conversation(form, monkeypatch, capsys, tmp_
     assert generated(monkeypatch, capsys, form, "prompt=\n", "stop=['</think>']") == f"\n{THOUGHT}\n"
 
 
-@pytest.fixture(scope="module", params=["published", "run", "back"])
+@pytest.fixture(scope="module", params=["published", "back"])
 def served(forms, request):
     made = LiveServer(forms[request.param], "temperature=0")
     yield made, forms["published"]
@@ -112,7 +113,7 @@ def test_over_the_api_for_three_turns(served):
         lambda message: {"role": "assistant", "content": message.content},
         lambda message: {
             "role": "assistant",
-            "content": f"<think>\n{message.reasoning_content}\n</think>{message.content}",
+            "content": f"<think>\n{THOUGHT}\n</think>{message.content}",
         },
         lambda message: message.model_dump(),
     )
