@@ -38,6 +38,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _handlers() -> Any:
     before = {number: signal.getsignal(number) for number in STOPS}
+    for number in STOPS:  # a shell ignores SIGINT for what it starts in the background
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
