@@ -264,3 +264,9 @@ def test_the_real_quickstart():
     done = subprocess.run([str(ROOT / "scripts" / "quickstart.sh")], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mla" in done.stdout
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "torch.Size([1, 10, 256]) (80,) (2, 8, 32)\n"

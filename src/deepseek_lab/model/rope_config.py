@@ -63,3 +63,7 @@ class RopeConfig(CheckedConfig):
 
 def _temperature(factor: float, mscale: float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0
+
+
+PLAIN = RopeConfig()
+"""Positions as they are: the defaults, for a layer that is built alone."""

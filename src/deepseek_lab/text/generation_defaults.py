@@ -51,8 +51,8 @@ class GenerationDefaults:
     def unused(self) -> list[str]:
         """Fields that would change a response and that nothing here reads."""
         said = {name: value for name, value in self.values.items() if not name.startswith("_")}
-        read = {*_SILENT, *_SAMPLED}
-        return sorted(name for name, v in said.items() if name not in read and v not in (None, False, _NEUTRAL.get(name)))
+        changes = {name for name, value in said.items() if value not in (None, False, _NEUTRAL.get(name))}
+        return sorted(changes - {*_SILENT, *_SAMPLED})
 
 
 def generation_beside(folder: Path) -> GenerationDefaults:

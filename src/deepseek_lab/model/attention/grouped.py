@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from deepseek_lab.model.attention.grouped_config import GroupedAttentionConfig
-from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
+from deepseek_lab.model.attention.interface import (
+    FEW_QUERIES,
+    Attention,
+    AttentionContext,
+    attend,
+    attend_few,
+    plain_context,
+)
 from deepseek_lab.model.cache import write_tokens
 from deepseek_lab.model.linear import Linear
 from deepseek_lab.model.rope import RopeConfig, rotate
@@ -27,7 +34,7 @@ class GroupedAttention(Attention):
 
     def __init__(self, config: Config, dim: int, rope: RopeConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.rope = config, rope
         self.head_dim = config.rope_dim_at(dim)
         self.scale = self.head_dim**-0.5 * rope.softmax_factor
         self.wq = Linear(dim, config.n_heads * self.head_dim, bias=config.qkv_bias)
@@ -41,8 +48,9 @@ class GroupedAttention(Attention):
     def score_and_value_width(self) -> int:
         return self.config.n_heads * 2 * self.head_dim
 
-    def forward(self, x_BTD: Tensor, context: AttentionContext, cache_BL: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTD: Tensor, context: AttentionContext | None = None, cache_BL: Tensor | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D); writes the new keys and values into `cache_BL` when one is given."""
+        context = context or plain_context(self.rope, self.head_dim, x_BTD)
         q_BTHK, k_BTGK = (w(x_BTD).unflatten(-1, (-1, self.head_dim)) for w in (self.wq, self.wk))
         v_BTGK = self.wv(x_BTD).unflatten(-1, (-1, self.head_dim))
         q_BTHK = rotate(q_BTHK, context.rotation_BTR, self.config.rope_layout)

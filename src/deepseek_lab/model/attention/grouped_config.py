@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.model.rope_config import Layout, RopeConfig
+from deepseek_lab.model.rope_config import PLAIN, Layout, RopeConfig
 
 if TYPE_CHECKING:
     from deepseek_lab.model.attention.grouped import GroupedAttention
@@ -35,7 +35,7 @@ class GroupedAttentionConfig(CheckedConfig):
             raise ConfigError(f"does not cut dim={dim} into even heads; {self.n_heads} does not fit", "n_heads")
         return dim // self.n_heads
 
-    def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> "GroupedAttention":
+    def build(self, dim: int, *, layer_index: int = 0, rope: RopeConfig = PLAIN) -> "GroupedAttention":
         from deepseek_lab.model.attention.grouped import GroupedAttention
 
         return GroupedAttention(self, dim, rope)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deepseek_lab.model.attention.blocked import blocked_causal_attention
 from deepseek_lab.model.attention.segments import Segment, cut_segments, segment_attention
-from deepseek_lab.model.rope import RopeConfig
+from deepseek_lab.model.rope import RopeConfig, rotation_table
 
 FEW_QUERIES = 16
 """New tokens a row up to which a cache is read as it lies (MLA absorbed), and heads are queries (`attend_few`)."""
@@ -50,6 +50,12 @@ class AttentionContext:
         mask = None if self.mask_BTS is None else self.mask_BTS[:, :, :length, :length]
         segments = None if self.segments is None else cut_segments(self.segments, self.rotation_BTR.shape[1], length)
         return AttentionContext(rotation_BTR=self.rotation_BTR[:, :length], mask_BTS=mask, segments=segments)
+
+
+def plain_context(rope: RopeConfig, rope_dim: int, x_BTD: Tensor) -> AttentionContext:
+    """Whole sequences from position 0, causal: what a layer stands in that is called alone."""
+    positions_1T = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None]
+    return AttentionContext(rotation_table(rope, rope_dim, positions_1T))
 
 
 class Attention(nn.Module):

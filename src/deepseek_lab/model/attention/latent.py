@@ -22,7 +22,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from deepseek_lab.model.attention.interface import FEW_QUERIES, Attention, AttentionContext, attend, attend_few
+from deepseek_lab.model.attention.interface import (
+    FEW_QUERIES,
+    Attention,
+    AttentionContext,
+    attend,
+    attend_few,
+    plain_context,
+)
 from deepseek_lab.model.attention.latent_config import LatentAttentionConfig
 from deepseek_lab.model.cache import write_tokens
 from deepseek_lab.model.linear import Linear
@@ -40,7 +47,7 @@ class LatentAttention(Attention):
 
     def __init__(self, config: Config, dim: int, rope: RopeConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.rope = config, rope
         qk_head_dim = config.qk_nope_head_dim + config.qk_rope_head_dim
         self.scale = qk_head_dim**-0.5 * rope.softmax_factor
         if config.q_lora_rank is None:
@@ -62,8 +69,9 @@ class LatentAttention(Attention):
         c = self.config
         return c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim)
 
-    def forward(self, x_BTD: Tensor, context: AttentionContext, cache_BL: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTD: Tensor, context: AttentionContext | None = None, cache_BL: Tensor | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D); writes the latent and rope key into `cache_BL` when one is given."""
+        context = context or plain_context(self.rope, self.config.qk_rope_head_dim, x_BTD)
         q_source = x_BTD if self.config.q_lora_rank is None else self.q_norm(self.wq_a(x_BTD))
         latent_BTC, k_pe_BTR = self._latents(x_BTD, context)
         if cache_BL is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepseek_lab.config import CheckedConfig, ConfigError
-from deepseek_lab.model.rope_config import Layout, RopeConfig
+from deepseek_lab.model.rope_config import PLAIN, Layout, RopeConfig
 
 if TYPE_CHECKING:
     from deepseek_lab.model.attention.latent import LatentAttention
@@ -35,7 +35,7 @@ class LatentAttentionConfig(CheckedConfig):
     def rope_dim_at(self, dim: int) -> int:
         return self.qk_rope_head_dim
 
-    def build(self, dim: int, *, layer_index: int, rope: RopeConfig) -> "LatentAttention":
+    def build(self, dim: int, *, layer_index: int = 0, rope: RopeConfig = PLAIN) -> "LatentAttention":
         from deepseek_lab.model.attention.latent import LatentAttention
 
         return LatentAttention(self, dim, rope)
