@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -70,3 +71,11 @@ def test_what_published_templates_use_is_there(sandbox):
     messages = [{"role": "x", "content": "no"}, {"role": "user", "content": " yes\n"}]
     assert sandbox.render(template, {"messages": messages}) == 'yes{"é": "<"}'
     assert sandbox.render("{{ '\\u0000' }}🐳\n\nline", {}) == "\0🐳\n\nline"
+
+
+@pytest.mark.parametrize("zone", ["UTC+11", "UTC-13"])
+def test_the_date_is_that_of_the_time_zone_here(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    offset = {"UTC+11": "-1100", "UTC-13": "+1300"}[zone]
+    date = f"{datetime.now(timezone(timedelta(hours=int(offset) // 100))):%d %b %Y}"
+    assert TemplateSandbox().render("{{ strftime_now('%d %b %Y') }}", {}) == date

@@ -20,6 +20,8 @@ from deepseek_lab.config import DataError
 _WORKER = Path(__file__).with_name("template_worker.py")
 _BYTES_PER_CHARACTER = 12
 """An escaped character outside the basic plane in json."""
+_ENVIRONMENT = ("TZ",)
+"""What the process is told: the time zone, in which a template reads the date."""
 
 
 class TemplateError(DataError):
@@ -74,7 +76,7 @@ class TemplateSandbox:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env={},
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
             if self._ask(b'{"template": "", "variables": {}, "max_chars": 0}\n', seconds=30.0) != {"text": ""}:
                 raise TemplateError("the process that renders chat templates does not start")

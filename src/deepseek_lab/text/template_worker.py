@@ -1,6 +1,6 @@
 """The process that renders chat templates: one json line in, one out, until its input ends.
 
-It is started apart, with an empty environment, because no sandbox within a process can stop
+It is started apart, with nothing of the environment but the time zone, because no sandbox within a process can stop
 `{{ 'a' * 10**9 }}` or an endless loop. Jinja's immutable sandbox keeps a template from Python's objects;
 the limits set here keep it from the machine's memory and from writing files; the parent's clock keeps it from time.
 
