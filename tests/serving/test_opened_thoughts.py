@@ -7,6 +7,7 @@ as it was published, as a run, and as the folder made of that run.
 import io
 import json
 import runpy
+import shutil
 import sys
 from itertools import pairwise
 
@@ -147,3 +148,20 @@ def test_on_the_page(served, chromium):
         thoughts = [text.split("\n")[-1].strip() for text in tab.locator(".turn.assistant details").all_text_contents()]
         assert all(THOUGHT in thought and ANSWER not in thought for thought in thoughts), thoughts
         browser.close()
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [("{% unknown %}", "Encountered unknown tag"), ("{{ raise_exception('no chats') }}", "no chats")],
+)
+def test_a_template_that_cannot_be_rendered_is_said_at_the_start(
+    forms, tmp_path, monkeypatch, capsys, template, problem
+):
+    shutil.copytree(forms["published"], tmp_path / "broken")
+    (tmp_path / "broken" / "chat_template.jinja").write_text(template)
+    monkeypatch.setattr(sys, "argv", ["serve.py", f"checkpoint={tmp_path / 'broken'}", "port=0"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "scripts" / "serve.py"), run_name="__main__")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert line.startswith(f"error: broken: the chat template: {problem}")

@@ -8,11 +8,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from deepseek_lab.command_line.outcome import say
-from deepseek_lab.config import ConfigError
+from deepseek_lab.config import ConfigError, DataError
 from deepseek_lab.experiment.finished import device_of
 from deepseek_lab.serving.access import Access, access, read_key
 from deepseek_lab.serving.limits import Limits
 from deepseek_lab.serving.speaker import Speaker, engine_config, load_speaker, own_defaults_line, sampling_of
+from deepseek_lab.text.template_sandbox import TemplateError
 
 
 def check_serving(cfg: DictConfig) -> None:
@@ -66,7 +67,7 @@ def serve(cfg: DictConfig) -> None:
     limits, listening = limits_of(cfg), bound(cfg.host, cfg.port)
     with listening:
         speaker = _loaded(cfg)
-        speaker.chat.opens_thought()  # a template that cannot be rendered is said now, not to every client
+        _require_template(speaker)
         thread = EngineThread(speaker.engine, limits.queue)
         limits = limits.with_own_length(speaker.generation.max_new_tokens)
         service = Service(speaker, thread, limits, sampling_of(cfg, own=speaker.generation))
@@ -97,6 +98,14 @@ def _loaded(cfg: DictConfig) -> Speaker:
     """
     with ThreadPoolExecutor(1, "load") as passing:
         return passing.submit(load_speaker, cfg).result()
+
+
+def _require_template(speaker: Speaker) -> None:
+    """Raises DataError for a chat template that cannot be rendered: now, and not in the answer to every client."""
+    try:
+        speaker.chat.opens_thought()
+    except TemplateError as error:
+        raise DataError(f"{speaker.name}: {error}") from None
 
 
 def _ready(host: str, listening: socket.socket, name: str) -> str:
