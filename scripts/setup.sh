@@ -55,17 +55,18 @@ install_cpu_torch() {
     # A CUDA build is gigabytes that a machine without the driver cannot use. Asked in turn: whether the package index
     # gives a CPU build by itself, the index of CPU builds, the package index for an older release with one. When none
     # can be had, nothing is installed here and the package index decides.
-    local newest requirement
+    local releases newest requirement
     [ "$(uname -s)" = Linux ] || return 0
     has_nvidia_driver && return 0
     "$python" -c 'import torch' >/dev/null 2>&1 && return 0
-    newest="$(torch_releases | head -n 1)"
+    releases="$(torch_releases)"
+    read -r newest <<<"$releases"
     index_gives_cuda "$newest" || return 0
     echo "setup: no NVIDIA driver; installing the CPU build of torch"
     # shellcheck disable=SC2086
     "$python" -m pip install $pip_quiet --retries 0 --timeout 15 \
         --index-url https://download.pytorch.org/whl/cpu "$newest" && return 0
-    for requirement in $(torch_releases | tail -n +2); do
+    for requirement in ${releases#"$newest"}; do
         index_gives_cuda "$requirement" && continue
         # shellcheck disable=SC2086
         "$python" -m pip install $pip_quiet "$requirement" && return 0

@@ -30,4 +30,5 @@ def test_kept_memory_is_taken_again_without_faults_and_returned_memory_is_not():
     if "another C library" in told.stderr:
         return
     returned, kept, again = map(int, told.stdout.split())
-    assert kept < 1000 < 3 * 16384 <= min(returned, again)  # one block may still lie in what was kept
+    # One block of the four may lie elsewhere, whichever way memory is treated.
+    assert kept < 16384 + 1000 < 3 * 16384 <= min(returned, again)

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deepseek_lab.checkpoint.hub import fetched, is_hub_name, name_in_cache
-from deepseek_lab.checkpoint.huggingface.plain_json import read_json
 from deepseek_lab.config import DataError, nearest
+from deepseek_lab.text.special_names import read_object
 
 _FILE = re.compile(r"step_(\d+)\.ckpt")
 
@@ -36,7 +36,7 @@ def _require_no_adapter(place: Path) -> None:
     path = place / "adapter_config.json"
     if not path.is_file() or (place / "config.json").is_file():
         return
-    base = read_json(path).get("base_model_name_or_path")
+    base = read_object(path).get("base_model_name_or_path")
     raise DataError(
         f"{place}: is an adapter (PEFT) of {str(base)[:200]}, not a model; merge them first: "
         "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
