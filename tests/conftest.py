@@ -1,6 +1,5 @@
 """Gives every test one thread, begins with the longest tests and lets none be skipped in continuous integration."""
 
-import gc
 import os
 import shutil
 
@@ -12,12 +11,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONGEST = ("test_load.py", "test_sharded.py", "test_readme.py", "test_pairs.py")
 """What takes half a minute or more; begun last, one worker would be left with it when the others have ended."""
-
-
-def pytest_collection_finish():
-    """Thousands of tests and the libraries that they import stay: no later collection looks at them again."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
