@@ -46,25 +46,33 @@ def generate(cfg: DictConfig) -> None:
         say(f"{wish.prompts}: {notes}", "note")
     speaker = load_speaker(cfg)
     sampling = sampling_of(cfg, FALLBACK, speaker.generation)
-    if line := own_defaults_line(cfg, speaker.generation):
+    if line := own_defaults_line(cfg, speaker.generation, cfg.max_new_tokens):
         say(line, "note")
     if wish.talks:
         from deepseek_lab.experiment.conversation import converse
 
         converse(speaker, wish, sampling)
         return
-    requests = [request_of(prompt, speaker, wish, sampling) for prompt in prompts]
+    begun = [begun_by(prompt, speaker, wish) for prompt in prompts]
+    requests = [request_of(prompt, ids, speaker, wish, sampling) for prompt, ids in zip(prompts, begun, strict=True)]
     single = len(requests) == 1 and wish.n == 1 and wish.format == "text" and wish.out is None
     if single and wish.stream:
-        _stream(prompts[0], requests[0], speaker, wish)
+        _stream(prompts[0], begun[0], requests[0], speaker, wish)
         return
     answers = answered(requests, speaker)
-    _deliver([_row(*row, speaker, wish) for row in zip(prompts, answers, strict=True)], wish)
+    _deliver([_row(*row, speaker, wish) for row in zip(prompts, begun, answers, strict=True)], wish)
 
 
-def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling) -> Request:
+def begun_by(prompt: Prompt, speaker: Speaker, wish: Wish) -> ChatPrompt:
+    """The tokens that the model goes on from, and whether they open its thought."""
+    if prompt.messages:
+        return speaker.chat.prompt(prompt.messages, wish.thinking)
+    return ChatPrompt(speaker.chat.encode_prompt(prompt.text), opens_thought=False)
+
+
+def request_of(prompt: Prompt, begun: ChatPrompt, speaker: Speaker, wish: Wish, sampling: Sampling) -> Request:
     """What the engine is asked. Raises ConfigError when the model has no room behind the prompt."""
-    ids = prompt_ids(prompt, speaker, wish).ids
+    ids = begun.ids
     room = speaker.room(ids)
     wanted = wish.max_new_tokens or max(1, min(room, speaker.generation.max_new_tokens or MAX_NEW_TOKENS))
     if wanted > room:
@@ -83,25 +91,17 @@ def request_of(prompt: Prompt, speaker: Speaker, wish: Wish, sampling: Sampling)
     )
 
 
-def prompt_ids(prompt: Prompt, speaker: Speaker, wish: Wish) -> ChatPrompt:
-    """The tokens that the model goes on from, and whether they open its thought."""
-    if prompt.messages:
-        return speaker.chat.prompt(prompt.messages, wish.thinking)
-    return ChatPrompt(speaker.chat.encode_prompt(prompt.text), opens_thought=False)
-
-
-def response_text(speaker: Speaker, wish: Wish, prompt: Prompt) -> ResponseText:
+def response_text(speaker: Speaker, wish: Wish, prompt: Prompt, begun: ChatPrompt) -> ResponseText:
     """What turns tokens into the response to `prompt`."""
-    opened = prompt_ids(prompt, speaker, wish).opens_thought
-    return ResponseText(speaker.tokenizer, wish.stop, bool(prompt.messages), opened, speaker.stop_ids)
+    return ResponseText(speaker.tokenizer, wish.stop, bool(prompt.messages), begun.opens_thought, speaker.stop_ids)
 
 
-def _stream(prompt: Prompt, request: Request, speaker: Speaker, wish: Wish) -> None:
+def _stream(prompt: Prompt, begun: ChatPrompt, request: Request, speaker: Speaker, wish: Wish) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True, emoji=False)
     if not prompt.messages:
         sys.stdout.write(prompt.text)
     show = Shown(console)
-    text = response_text(speaker, wish, prompt)
+    text = response_text(speaker, wish, prompt, begun)
     for token in speaker.engine.stream(request):
         require_healthy(token.finish_reason, token.error)
         show.add(text.feed(token.id))
@@ -123,13 +123,15 @@ def answered(requests: list[Request], speaker: Speaker) -> list[list[Completion]
     return answers
 
 
-def _row(prompt: Prompt, answers: list[Completion], speaker: Speaker, wish: Wish) -> dict[str, Any]:
+def _row(prompt: Prompt, begun: ChatPrompt, answers: list[Completion], speaker: Speaker, wish: Wish) -> dict[str, Any]:
     """One line of the jsonl output."""
-    return {**prompt.as_data, "completions": [_completion(answer, prompt, speaker, wish) for answer in answers]}
+    texts = (response_text(speaker, wish, prompt, begun) for _ in answers)
+    said = [_completion(answer, prompt, text) for answer, text in zip(answers, texts, strict=True)]
+    return {**prompt.as_data, "completions": said}
 
 
-def _completion(answer: Completion, prompt: Prompt, speaker: Speaker, wish: Wish) -> dict[str, Any]:
-    text, parts = response_text(speaker, wish, prompt), Parts()
+def _completion(answer: Completion, prompt: Prompt, text: ResponseText) -> dict[str, Any]:
+    parts = Parts()
     for token in answer.ids:
         parts += text.feed(token)
     parts += text.finish()

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 
 from deepseek_lab.config import ConfigError
-from deepseek_lab.experiment.continuation import request_of, response_text
+from deepseek_lab.experiment.continuation import begun_by, request_of, response_text
 from deepseek_lab.experiment.prompts import Prompt
 from deepseek_lab.experiment.shown import GenerationError, Shown, require_healthy
 from deepseek_lab.experiment.wish import Wish
@@ -55,8 +55,9 @@ def _answered(
 def _reply(turns: list[Message], speaker: Speaker, wish: Wish, sampling: Sampling, console: Console) -> Parts:
     """The model's turn, shown while it is written; Ctrl-C keeps what has been said."""
     prompt = wish.as_conversation(Prompt(messages=tuple(turns)))
-    request = request_of(prompt, speaker, wish, sampling)
-    text, said, shown = response_text(speaker, wish, prompt), Parts(), Shown(console)
+    begun = begun_by(prompt, speaker, wish)
+    request = request_of(prompt, begun, speaker, wish, sampling)
+    text, said, shown = response_text(speaker, wish, prompt, begun), Parts(), Shown(console)
     stream = speaker.engine.stream(request)
     try:
         for token in stream:

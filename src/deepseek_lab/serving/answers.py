@@ -181,7 +181,8 @@ def _new_tokens(question: Question, prompt: list[int], speaker: Speaker, limits:
         raise Refusal(400, f"{question.ASKED} holds no token", question.ASKED)
     room, (name, wanted) = speaker.room(prompt), question.length
     if wanted is None:
-        least, most = 1, min(limits.default_new_tokens or LENGTH, limits.max_new_tokens, room)
+        stated = limits.default_new_tokens or speaker.generation.max_new_tokens or LENGTH
+        least, most = 1, min(stated, limits.max_new_tokens, room)
     else:
         _require(wanted <= limits.max_new_tokens, f"must be at most {limits.max_new_tokens}", name)
         least = most = max(1, wanted)

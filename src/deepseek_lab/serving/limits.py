@@ -1,6 +1,6 @@
 """What one client may ask of the server: every number that bounds a request, in one place."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deepseek_lab.config import CheckedConfig
 
@@ -36,7 +36,3 @@ class Limits(CheckedConfig):
 
     def check(self) -> None:
         self.require_positive(*self.__dataclass_fields__)
-
-    def with_own_length(self, own: int | None) -> "Limits":
-        """The same with the length of a response that the model's files state, where nothing was typed."""
-        return self if self.default_new_tokens else replace(self, default_new_tokens=own or LENGTH)

@@ -69,7 +69,6 @@ def serve(cfg: DictConfig) -> None:
         speaker = _loaded(cfg)
         _require_template(speaker)
         thread = EngineThread(speaker.engine, limits.queue)
-        limits = limits.with_own_length(speaker.generation.max_new_tokens)
         service = Service(speaker, thread, limits, sampling_of(cfg, own=speaker.generation))
         settings = uvicorn.Config(
             make_app(service, access_of(cfg), limits),
@@ -85,7 +84,7 @@ def serve(cfg: DictConfig) -> None:
             timeout_graceful_shutdown=5,
         )
         print(_ready(cfg.host, listening, speaker.name), flush=True)
-        if line := own_defaults_line(cfg, speaker.generation):
+        if line := own_defaults_line(cfg, speaker.generation, limits.default_new_tokens):
             say(line, "note")
         uvicorn.Server(settings).run(sockets=[listening])
 

@@ -95,10 +95,10 @@ def sampling_of(cfg: DictConfig, fallback: Sampling | None = None, own: Generati
     return sampling
 
 
-def own_defaults_line(cfg: DictConfig, own: GenerationDefaults) -> str | None:
+def own_defaults_line(cfg: DictConfig, own: GenerationDefaults, typed_length: int | None) -> str | None:
     """What of the model's generation_config.json counts because nothing was typed, and what of it is not used."""
     taken = {name: value for name, value in own.sampling.items() if cfg.get(name) is None}
-    if own.max_new_tokens is not None and "max_new_tokens" in cfg and cfg.max_new_tokens is None:
+    if own.max_new_tokens is not None and typed_length is None:
         taken["max_new_tokens"] = own.max_new_tokens
     parts = [", ".join(f"{name}={value}" for name, value in taken.items())] if taken else []
     parts += [f"not used: {', '.join(own.unused)}"] if own.unused else []
