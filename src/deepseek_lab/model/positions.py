@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from deepseek_lab.model.attention.interface import AttentionContext, causal_mask
+from deepseek_lab.model.attention.interface import AttentionContext, causal_mask, plain_context
 from deepseek_lab.model.attention.segments import Segment
 from deepseek_lab.model.cache import Cache
 from deepseek_lab.model.rope import RopeConfig, rotation_table
@@ -28,10 +28,10 @@ def fresh_context(
     rope: RopeConfig, rope_dim: int, input_ids_BT: Tensor, document_BT: Tensor | None, valid_BT: Tensor | None
 ) -> AttentionContext:
     """Context of whole sequences (training, scoring): causal, within documents and over valid tokens."""
+    if document_BT is None and valid_BT is None:
+        return plain_context(rope, rope_dim, input_ids_BT)
     time = input_ids_BT.shape[1]
     index_1T = torch.arange(time, device=input_ids_BT.device)[None]
-    if document_BT is None and valid_BT is None:
-        return AttentionContext(rotation_table(rope, rope_dim, index_1T))
     if document_BT is not None and valid_BT is None:
         segments = segments_of(document_BT)
         if segments is not None:

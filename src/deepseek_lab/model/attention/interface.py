@@ -52,9 +52,9 @@ class AttentionContext:
         return AttentionContext(rotation_BTR=self.rotation_BTR[:, :length], mask_BTS=mask, segments=segments)
 
 
-def plain_context(rope: RopeConfig, rope_dim: int, x_BTD: Tensor) -> AttentionContext:
-    """Whole sequences from position 0, causal: what a layer stands in that is called alone."""
-    positions_1T = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None]
+def plain_context(rope: RopeConfig, rope_dim: int, rows_BT: Tensor) -> AttentionContext:
+    """Whole rows (B, T, …) from position 0, causal: what a layer stands in that is called alone."""
+    positions_1T = torch.arange(rows_BT.shape[1], device=rows_BT.device)[None]
     return AttentionContext(rotation_table(rope, rope_dim, positions_1T))
 
 
