@@ -196,8 +196,8 @@ def planned(
         jobs = expand(composer, args.overrides, sweep)
         give_caches_a_place(jobs[0])
         typed = jobs[0]  # a folder is named after what was typed
-        check_jobs(jobs, None, sweep)
         if not sweep:
+            check_jobs(jobs, None)
             jobs = [with_precision(composer, typed, Path(str(typed.config.hydra.run.dir)))]
         wait_asleep_if_busy()
         check_jobs(jobs, check_path, sweep)
