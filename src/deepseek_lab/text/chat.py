@@ -125,8 +125,7 @@ class Chat:
         """Ids that end a turn: the end of the text, of the turn, what the model's files name, or the other's turn."""
         ids = self.tokenizer.special_ids
         ends = [USER, *(self._marks.end.values() if self._marks else ())]
-        own = {self.tokenizer.eos_id, *self.tokenizer.generation.end_ids}
-        return frozenset({*own, *(ids[name] for name in ends if name in ids)})
+        return frozenset({*self.tokenizer.end_ids, *(ids[name] for name in ends if name in ids)})
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of `text` without any control token."""

@@ -37,5 +37,4 @@ def token_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     """bos_token_id, eos_token_id and pad_token_id, as a config.json has them: several ends as a list."""
     names = tokenizer.names.as_published()
     ids = {f"{kind}_token_id": tokenizer.special_ids.get(names[f"{kind}_token"]) for kind in ("bos", "eos", "pad")}
-    others = sorted(tokenizer.generation.end_ids - {tokenizer.eos_id})
-    return {**ids, **({"eos_token_id": [tokenizer.eos_id, *others]} if others else {})}
+    return {**ids, **({"eos_token_id": tokenizer.end_ids} if len(tokenizer.end_ids) > 1 else {})}

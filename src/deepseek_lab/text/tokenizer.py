@@ -172,12 +172,16 @@ class Tokenizer:
         if content := self.generation_file():
             Path(path).with_name(GENERATION).write_text(content, encoding="utf-8")
 
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end a response, the tokenizer's own first."""
+        return [self.eos_id, *sorted(self.generation.end_ids - {self.eos_id})]
+
     def generation_file(self) -> str | None:
         """What generation_config.json holds of this tokenizer's model; None where nothing is known."""
         if self.generation == GenerationDefaults():
             return None
-        ends = sorted({self.eos_id, *self.generation.end_ids} - {self.eos_id})
-        named = {"eos_token_id": [self.eos_id, *ends] if ends else self.eos_id}
+        named = {"eos_token_id": self.end_ids if len(self.end_ids) > 1 else self.eos_id}
         return json.dumps({**self.generation.values, **named}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
